@@ -1,0 +1,136 @@
+"""What the ledger holds: typed, append-only events. Fields are JSON values: an event outlives the code it tells of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Generic, TypeAlias, TypeVar
+
+from trimtab.core.model import Json, Outcome, Sample, Spend, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class StudyOpened:
+    """A run of the loop begins. The same study key means the same problem, data, proposer and budget."""
+
+    study: str
+    problem: str
+    goal: str
+    proposer: str
+    spec: Mapping[str, Json]  # the problem's fields, objective, ladder and budgets
+    evidence: Mapping[str, Json]
+    host: Mapping[str, Json]
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One plan on one sample; `arm` is the key of the rival plan where comparisons measure their own current arm."""
+
+    study: str
+    plan: Json
+    plan_key: str
+    sample: Sample
+    outcome: Outcome
+    arm: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A trial's verdict: on the search split while racing, on the holdout when confirmed."""
+
+    study: str
+    plan: Json
+    plan_key: str
+    by: str
+    because: str
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """The end of a study. `winner` is a plan or None; the trail behind it is found by `study`."""
+
+    study: str
+    decision: str
+    problem: str
+    current: Json
+    winner: Json
+    by: str
+    verdict: Verdict | None
+    baselines: Mapping[str, Verdict]
+    spent: Spend
+    stopped: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCalled:
+    """One call of a language model, cached or not."""
+
+    study: str
+    model: str
+    purpose: str
+    prompt_sha256: str
+    answer_sha256: str
+    tokens_in: int
+    tokens_out: int
+    seconds: float
+    dollars: float
+    is_cached: bool
+    outcome: str  # "ok", or why there was no usable answer
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeIntended:
+    """About to write `after` over `before`; without a ChangeDone behind it, the change is redone or rolled back."""
+
+    change: str
+    decision: str
+    target: str
+    kind: str  # "apply" or "revert"
+    before: Json
+    after: Json
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeDone:
+    """A change took (`is_applied`) or was rolled back."""
+
+    change: str
+    decision: str
+    target: str
+    kind: str
+    is_applied: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StageEnded:
+    """A stage of a pipeline run ended; `inputs_key` covers all that it depends on, so that a second run can skip it."""
+
+    run: str
+    stage: str
+    inputs_key: str
+    decision: str
+    result: Mapping[str, Json]
+    spent: Spend
+    findings: tuple[Mapping[str, Json], ...] = field(default=())
+
+
+Event: TypeAlias = StudyOpened | Measured | Judged | Decided | ModelCalled | ChangeIntended | ChangeDone | StageEnded
+EVENT_TYPES: tuple[type[Event], ...] = (
+    StudyOpened, Measured, Judged, Decided, ModelCalled, ChangeIntended, ChangeDone, StageEnded,
+)  # fmt: skip
+
+E = TypeVar("E", covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded(Generic[E]):
+    """An event as it stands in the ledger: its place, time and hash (which covers all before it)."""
+
+    position: int
+    at: datetime
+    sha256: str
+    event: E
