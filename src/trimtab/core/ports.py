@@ -122,7 +122,7 @@ class Runner(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a language model is asked. `examples`: earlier (user, assistant) turns; `schema`: the answer's JSON schema."""
+    """What a language model is asked. `examples`: earlier (user, assistant) turns; `schema`: of the answer."""
 
     purpose: str  # a short constant name, for the ledger: "column-meaning"
     system: str

@@ -1,0 +1,140 @@
+"""Racing: many plans are looked at cheaply, few fully. A plan climbs while it could still win.
+
+Asynchronous successive halving (Li et al. 2020, "A System for Massively Parallel Hyperparameter Tuning") with the
+paired interval as a second way out; baselines always climb.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from trimtab.core.budget import Meter
+from trimtab.core.events import Judged
+from trimtab.core.model import (
+    Comparison,
+    Failure,
+    Measurement,
+    Objective,
+    Outcome,
+    Proposal,
+    Refusal,
+    Rung,
+    Sample,
+    Trial,
+    Verdict,
+)
+from trimtab.core.space import faults, settle
+from trimtab.core.studies import Study
+from trimtab.core.verifier import can_win, compare
+from trimtab.core.wire import dump
+
+P = TypeVar("P")
+
+
+@dataclass(frozen=True, slots=True)
+class Standing(Generic[P]):
+    """How far a plan came."""
+
+    trial: Trial[P]
+    rung: int  # the last rung that it was measured on; -1 when refused
+
+
+class Race(Generic[P]):
+    """The trials of one study on the search split."""
+
+    def __init__(self, study: Study[P], meter: Meter) -> None:
+        self._study, self._meter = study, meter
+        self._objective, self._ladder = study.problem.objective, study.problem.ladder
+        self._scores: list[list[float]] = [[] for _ in self._ladder.rungs]
+        self._seen = {study.bench.key(study.current)}
+        self.standings: list[Standing[P]] = []
+
+    @property
+    def trials(self) -> tuple[Trial[P], ...]:
+        return tuple(one.trial for one in self.standings)
+
+    def enter_all(self, proposals: Sequence[Proposal[P]]) -> int:
+        """Judge proposals until the meter is spent; returns how many were new."""
+        new = 0
+        for proposal in proposals:
+            if self._meter.is_spent:
+                break
+            new += self.enter(proposal)
+        return new
+
+    def enter(self, proposal: Proposal[P], *, is_baseline: bool = False) -> bool:
+        """Judge a plan as far up the ladder as it deserves, and as the meter allows; False when it is known already."""
+        proposal = Proposal(settle(proposal.plan), proposal.by, proposal.because)
+        key = self._study.bench.key(proposal.plan)
+        if key in self._seen:
+            return False
+        self._seen.add(key)
+        wrong = faults(proposal.plan)
+        verdict, rung = (Refusal("invalid", "; ".join(wrong)), -1) if wrong else self._climb(proposal.plan, is_baseline)
+        self.standings.append(Standing(Trial(proposal, verdict), rung))
+        self._study.ledger.append(
+            Judged(self._study.key, dump(proposal.plan), key, proposal.by, proposal.because, verdict)
+        )
+        return True
+
+    def finalists(self) -> list[Trial[P]]:
+        """The best safe plans of the highest rung reached, best first, at most the ladder's number."""
+        top = max((one.rung for one in self.standings), default=-1)
+        best = [
+            (verdict.gain.mid, -place, one.trial)
+            for place, one in enumerate(self.standings)
+            if one.rung == top
+            and isinstance(verdict := one.trial.verdict, Comparison)
+            and can_win(verdict, self._objective)
+            and verdict.gain.mid > self._objective.margin
+        ]
+        return [trial for *_, trial in sorted(best, key=lambda one: one[:2], reverse=True)[: self._ladder.finalists]]
+
+    def _climb(self, plan: P, is_baseline: bool) -> tuple[Verdict, int]:
+        verdict: Verdict = Refusal("failed", "there are no rungs")
+        reached = -1
+        for level, rung in enumerate(self._ladder.rungs):
+            verdict = self._judge(plan, rung)
+            if isinstance(verdict, Refusal):
+                return verdict, -1
+            reached = level
+            if self._meter.is_spent or not (self._may_climb(verdict, level) or is_baseline):
+                break
+        return verdict, reached
+
+    def _judge(self, plan: P, rung: Rung) -> Verdict:
+        samples = [Sample("search", seed, rung.fraction) for seed in range(rung.seeds)]
+        ours, theirs = self._study.bench.measure_pairs(
+            self._study.current, plan, samples, self._meter, interleaved=self._ladder.interleaved
+        )
+        return judged(self._objective, ours, theirs)
+
+    def _may_climb(self, verdict: Comparison, level: int) -> bool:
+        scores = self._scores[level]
+        scores.append(verdict.gain.mid)
+        places = max(2, math.ceil(len(scores) * self._ladder.keep))
+        is_among_best = sum(score > verdict.gain.mid for score in scores) < places
+        return is_among_best and can_win(verdict, self._objective)
+
+
+def judged(objective: Objective, current: list[Outcome], plan: list[Outcome]) -> Verdict:
+    """The verdict on outcomes of the search split, whatever became of them."""
+    refusal = refused(current, plan)
+    return refusal or compare(objective, measured(current), measured(plan))
+
+
+def refused(current: list[Outcome], plan: list[Outcome]) -> Refusal | None:
+    """A Refusal when either side could not be measured."""
+    for side, outcomes in (("", plan), ("the current plan: ", current)):
+        for outcome in outcomes:
+            if isinstance(outcome, Failure):
+                return Refusal("failed", side + outcome.reason)
+    return None
+
+
+def measured(outcomes: list[Outcome]) -> list[Measurement]:
+    """The measurements among outcomes."""
+    return [one for one in outcomes if isinstance(one, Measurement)]
