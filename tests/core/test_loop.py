@@ -142,7 +142,7 @@ def test_a_guardrail_refuses_what_would_have_been_better() -> None:
     decision = run(Valley(risk_bound=10.0), Only(Batching(20), Batching(10)))
     assert decision.winner is not None
     assert decision.winner.proposal.plan.size == 10
-    unsafe = [one for one in decision.trials if one.proposal.plan.size == 20][0].verdict
+    unsafe = next(one for one in decision.trials if one.proposal.plan.size == 20).verdict
     assert isinstance(unsafe, Comparison)
     assert unsafe.ruling == "unsafe"
     assert "risk is 20, must be at most 10" in unsafe.reason
