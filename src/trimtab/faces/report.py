@@ -1,0 +1,106 @@
+"""The report: one self-contained HTML file, plots included, no scripts, readable offline."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, select_autoescape
+from markupsafe import Markup
+
+from trimtab.core.errors import TargetError
+from trimtab.faces.plots import number, svg
+from trimtab.pipeline import Results, StageResult, total
+from trimtab.totals import Totals, totals
+from trimtab.workplace import Workplace
+
+MOST_BYTES = 500_000
+
+
+def write_report(workplace: Workplace, results: Results, to: Path) -> Path:
+    """Render the results of a run into one HTML file, at most 500 kB, and return its path.
+
+    Raises TargetError when the file cannot be written.
+    """
+    page = render(workplace, results)
+    try:
+        with tempfile.NamedTemporaryFile("w", dir=to.parent, suffix=".html", delete=False, encoding="utf-8") as file:
+            file.write(page)
+        os.chmod(file.name, 0o644)
+        os.replace(file.name, to)
+    except OSError as error:
+        raise TargetError(f"{to}: {error.strerror}", hint="name another place with --report") from None
+    return to
+
+
+def render(workplace: Workplace, results: Results) -> str:
+    """The report's HTML."""
+    environment = Environment(loader=PackageLoader("trimtab.faces"), autoescape=select_autoescape(default=True))
+    template = environment.get_template("report.html.jinja")
+    return template.render(
+        name=workplace.config.name,
+        version=workplace.version,
+        made_at=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        data=f"sha256 {workplace.data.fingerprint[:12]}",
+        host=workplace.host_line,
+        model_note=workplace.model_note,
+        stages=[_stage(one) for one in results.values()],
+        bill=_bill(totals(workplace, results), results),
+    )
+
+
+def _stage(result: StageResult) -> Mapping[str, Any]:
+    facts = result.facts
+    return {
+        "name": result.stage,
+        "row": result.row,
+        "cpu": f"{result.spent.cpu_seconds:,.1f}",
+        "decision": result.decision,
+        "notes": facts.get("notes", ()),
+        "tables": facts.get("tables", ()),
+        "plots": [Markup(svg(plot)) for plot in _list(facts.get("plots"))],  # made by us, text inside is escaped
+        "findings": result.findings,
+    }
+
+
+def _list(value: Any) -> list[Any]:
+    return list(value or ())
+
+
+def _bill(sums: Totals | None, results: Results) -> Mapping[str, Any] | None:
+    if sums is None:
+        return None
+    columns = {"today": sums.current, "free defaults": sums.free, "chosen": sums.chosen}
+    spent = total(results)
+    quantities = {
+        "training, $": lambda bill: f"{bill.training_dollars:,.2f}",
+        "serving, $": lambda bill: f"{bill.serving_dollars:,.2f}",
+        "labels, $": lambda bill: f"{bill.label_dollars:,.2f}",
+        "together, $": lambda bill: f"{bill.dollars:,.2f}",
+        "CPU-hours": lambda bill: f"{bill.cpu_hours:,.1f}",
+        "kWh": lambda bill: f"{bill.kwh:,.2f}",
+        "CO2, kg": lambda bill: f"{bill.co2_kg:,.2f}",
+    }
+    bars = [
+        {"label": name, "value": bill.dollars, "mark": mark}
+        for (name, bill), mark in zip(columns.items(), ("current", "free", "chosen"), strict=True)
+    ]
+    return {
+        "saved": f"${sums.saved_dollars:,.0f}",
+        "saved_free": f"${sums.saved_against_free_dollars:,.2f}",
+        "kwh": f"{sums.current.kwh - sums.chosen.kwh:,.0f} kWh",
+        "co2": f"{sums.current.co2_kg - sums.chosen.co2_kg:,.0f} kg",
+        "search": f"${sums.search_dollars:,.3f}",
+        "search_cpu": f"{number(spent.cpu_seconds)} s",
+        "tokens": f"{spent.tokens:,}",
+        "columns": list(columns),
+        "rows": [
+            {"label": name, "cells": [show(one) for one in columns.values()]} for name, show in quantities.items()
+        ],
+        "note": sums.note,
+        "plot": Markup(svg({"kind": "bars", "title": "Dollars a month", "unit": "$", "rows": bars, "log": True})),
+    }
