@@ -1,0 +1,25 @@
+"""Known plans: rules, portfolios, defaults. Each is proposed once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from trimtab.core.model import Brief, Proposal
+
+P = TypeVar("P")
+
+
+class Rules:
+    """Proposes what `plans` makes of the first brief, `batch` at a time, then nothing more."""
+
+    def __init__(self, name: str, plans: Callable[[Brief[Any]], Sequence[Proposal[Any]]], *, batch: int = 4) -> None:
+        self.name, self._plans, self._batch = name, plans, batch
+        self._left: list[Proposal[Any]] | None = None
+
+    def propose(self, brief: Brief[P]) -> Sequence[Proposal[P]]:
+        """The next plans."""
+        if self._left is None:
+            self._left = list(self._plans(brief))
+        now, self._left = self._left[: self._batch], self._left[self._batch :]
+        return now

@@ -1,0 +1,48 @@
+"""The chosen model as an artifact that conversion, packaging, drift and retraining use."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Literal
+
+from trimtab.adapters.models.artifact import save
+from trimtab.adapters.sources.dataset import load, part
+from trimtab.core.budget import Stopwatch
+from trimtab.core.space import settle
+from trimtab.training.selection.fitting import Request, Rows, train
+from trimtab.training.selection.measure import Setting, described, look, model_folder
+from trimtab.training.selection.plan import Selection
+
+
+def fit_final(setting: Setting, plan: Selection, folder: Path, rows: Literal["search", "all"] = "search") -> Path:
+    """Write the plan's model to `folder`, which is returned; what stood there is replaced.
+
+    "search": the very model that was confirmed on the holdout, copied when it was kept. "all": search and holdout.
+    """
+    plan = settle(plan)
+    kept = model_folder(setting, plan) if setting.cache else None
+    if rows == "search" and kept is not None and kept.exists():
+        return _copied(kept, folder)
+    dataset = load(setting.data)
+    if rows == "search":
+        chosen = part(dataset, setting.data, "search")
+    else:
+        chosen = dataset.rows(
+            0, len(part(dataset, setting.data, "search")) + len(part(dataset, setting.data, "holdout"))
+        )
+    rounds = look(setting, plan, "search").rounds if plan.family == "lightgbm" and plan.is_stopped_early else 0
+    watch = Stopwatch()
+    trained = train(Rows(chosen), Request(plan, setting.metric, setting.current, setting.folder, rounds))
+    save(folder, trained.fitted, described(setting, plan, trained, watch.read().cpu_seconds))
+    return folder
+
+
+def _copied(kept: Path, folder: Path) -> Path:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    building = folder.parent / f".{folder.name}-copied"
+    shutil.rmtree(building, ignore_errors=True)
+    shutil.copytree(kept, building)
+    shutil.rmtree(folder, ignore_errors=True)
+    building.rename(folder)
+    return folder

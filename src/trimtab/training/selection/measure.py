@@ -1,0 +1,210 @@
+"""Trains a plan once, keeps what it predicted, and scores it block by block: several seeds cost one fit.
+
+On the search split a plan is trained on the train part and scored on blocks of the valid part. On the holdout it is
+trained again on all of the search part (with the number of rounds that the search found) and scored on blocks of the
+holdout: what would be shipped is what is confirmed. The intervals speak of these fitted models on new rows.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import os
+import pickle
+import statistics
+import tempfile
+import zipfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trimtab.adapters.models.artifact import Estimator, Fitted, save
+from trimtab.adapters.models.metrics import score
+from trimtab.adapters.sources.dataset import DataSpec, Dataset, blocks, load, part
+from trimtab.adapters.sources.tables import fingerprint
+from trimtab.core.budget import Stopwatch
+from trimtab.core.model import Json, Measurement, Sample, Split
+from trimtab.core.space import settle
+from trimtab.core.wire import digest, dump
+from trimtab.training.selection.fitting import Request, Rows, Trained, thinned, train
+from trimtab.training.selection.plan import Selection
+
+LAYOUT = 1  # of what is kept on disk, and of what a key means
+SINGLES = 5  # predictions of one row, of which the median counts
+MOST_TIMED_ROWS = 2000
+
+
+@dataclass(frozen=True)
+class Setting:
+    """All that the outcome of a fit depends on beside the plan. `cache`: a folder, or empty for none on disk."""
+
+    data: DataSpec
+    metric: str
+    current: str = ""
+    folder: str = ""
+    cache: str = ""
+
+
+@dataclass(frozen=True)
+class Look:
+    """A fit and what it predicted for the rows that plans are scored on."""
+
+    predicted: npt.NDArray[np.float64]
+    rounds: int
+    train_cpu_seconds: float
+    predict_us_per_row: float
+    predict_ms_single: float
+    model_bytes: int
+
+
+def measured(setting: Setting, plan: Selection, sample: Sample, pieces: int) -> Measurement:
+    """The quality on one block, and what training and predicting cost, CPU time, when the plan was first fitted."""
+    seen = look(setting, settle(plan), sample.split, sample.fraction)
+    rows = scored_rows(setting, sample.split)
+    block = blocks(len(rows), pieces)[sample.seed % pieces]
+    return Measurement(
+        {
+            setting.metric: score(setting.metric, rows.y[block], seen.predicted[block]),
+            "train_cpu_seconds": seen.train_cpu_seconds,
+            "predict_us_per_row": seen.predict_us_per_row,
+            "predict_ms_single": seen.predict_ms_single,
+            "model_bytes": float(seen.model_bytes),
+            "rounds": float(seen.rounds),
+        },
+        "run",
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def look(setting: Setting, plan: Selection, split: Split, fraction: float = 1.0) -> Look:
+    """Train and predict, or read what an earlier run kept. Deterministic but for the times."""
+    place = Path(setting.cache) / "fits" / f"{fit_key(setting, plan, split, fraction)}.npz" if setting.cache else None
+    if place is not None and (kept := _read(place)) is not None:
+        return kept
+    seen = _look(setting, plan, split, fraction)
+    if place is not None:
+        _write(place, seen)
+    return seen
+
+
+def model_folder(setting: Setting, plan: Selection) -> Path:
+    """Where the model that was confirmed on the holdout is kept, once it was."""
+    return Path(setting.cache) / "models" / fit_key(setting, plan, "holdout", 1.0)
+
+
+def fit_key(setting: Setting, plan: Selection, split: Split, fraction: float) -> str:
+    """What a fit depends on, as a short digest: the content of the table and of the user's code, not their paths."""
+    code = fingerprint(_code(setting)) if plan.family == "current" and setting.current else ""
+    data: Any = dump(replace(setting.data, table=""))
+    return digest([LAYOUT, data, setting.metric, code, settle(plan), split, fraction])[:32]
+
+
+def _code(setting: Setting) -> Path:
+    return Path(setting.folder) / (setting.current.partition(".py:")[0] + ".py")
+
+
+def scored_rows(setting: Setting, split: Split) -> Dataset:
+    """The rows that plans are scored on: of the holdout only when it is asked for."""
+    return part(load(setting.data), setting.data, "valid" if split == "search" else "holdout")
+
+
+@functools.lru_cache(maxsize=3)
+def training_rows(data: DataSpec, split: Split, share: float) -> Rows:
+    """The rows that plans are trained on; `share` of them, evenly spaced."""
+    return Rows(thinned(part(load(data), data, "train" if split == "search" else "search"), share))
+
+
+def _look(setting: Setting, plan: Selection, split: Split, fraction: float) -> Look:
+    rows = training_rows(setting.data, split, fraction)
+    request = _request(setting, plan, split, fraction)
+    _ = rows.x if plan.family != "current" else None  # encoding is shared by plans: it is no plan's cost
+    watch = Stopwatch()
+    trained = train(rows, request)
+    train_cpu = watch.read().cpu_seconds
+    scored = scored_rows(setting, split)
+    watch = Stopwatch()
+    predicted = trained.fitted.predict_table(scored.table)
+    predict_cpu = watch.read().cpu_seconds
+    if split == "holdout" and setting.cache:
+        save(model_folder(setting, plan), trained.fitted, described(setting, plan, trained, train_cpu))
+    return Look(
+        predicted,
+        trained.rounds,
+        train_cpu,
+        predict_cpu / len(scored) * 1e6,
+        _single_ms(trained.fitted, scored),
+        _size(trained.fitted),
+    )
+
+
+def described(setting: Setting, plan: Selection, trained: Trained, train_cpu: float) -> dict[str, Json]:
+    """What is written beside a kept model."""
+    return {
+        "plan": dump(plan),
+        "metric": setting.metric,
+        "table": setting.data.fingerprint,
+        "target": setting.data.target,
+        "rounds": trained.rounds,
+        "train_cpu_seconds": train_cpu,
+    }
+
+
+def _request(setting: Setting, plan: Selection, split: Split, fraction: float) -> Request:
+    request = Request(plan, setting.metric, setting.current, setting.folder, pace=fraction**0.5)
+    if split == "holdout" and plan.family == "lightgbm" and plan.is_stopped_early:
+        # All rows are trained on: the number of rounds comes from the search, where a tail was held back.
+        return replace(request, rounds=look(setting, plan, "search").rounds)
+    return request
+
+
+def _single_ms(fitted: Fitted, rows: Dataset) -> float:
+    times = []
+    for place in range(min(SINGLES, len(rows))):
+        row = rows.table.slice(place, 1)
+        watch = Stopwatch()
+        fitted.predict_table(row)
+        times.append(watch.read().cpu_seconds * 1000)
+    return statistics.median(times)
+
+
+class _Counted(io.RawIOBase):
+    """Counts what is written to it and keeps nothing."""
+
+    def __init__(self) -> None:
+        self.size = 0
+
+    def write(self, chunk: Any) -> int:
+        self.size += len(chunk)
+        return len(chunk)
+
+
+def _size(fitted: Fitted) -> int:
+    if not isinstance(fitted.predictor, Estimator):
+        return len(fitted.predictor.model_to_string())  # type: ignore[attr-defined]
+    counted = _Counted()
+    pickle.dump(fitted.predictor, counted, protocol=5)
+    return counted.size
+
+
+def _read(place: Path) -> Look | None:
+    try:
+        with np.load(place) as kept:
+            rounds, train_cpu, per_row, single, size = kept["numbers"].tolist()
+            return Look(kept["predicted"], int(rounds), train_cpu, per_row, single, int(size))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None  # not there, or not whole: it is made again
+
+
+def _write(place: Path, seen: Look) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    numbers = [seen.rounds, seen.train_cpu_seconds, seen.predict_us_per_row, seen.predict_ms_single, seen.model_bytes]
+    with tempfile.NamedTemporaryFile(dir=place.parent, suffix=".tmp", delete=False) as file:
+        try:
+            np.savez(file, predicted=seen.predicted, numbers=np.array(numbers, float))
+        except BaseException:
+            os.unlink(file.name)
+            raise
+    os.replace(file.name, place)
