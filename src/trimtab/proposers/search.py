@@ -13,6 +13,7 @@ P = TypeVar("P")
 
 MOST_SWITCHES = 64  # names of one Subset knob; beyond, whole subsets are drawn by rules only
 UNSAFE_PENALTY = 1e6
+TRIES = 20
 
 
 class Search:
@@ -36,7 +37,17 @@ class Search:
         for trial in brief.history[self._told :]:
             self._tell(trial, space)
         self._told = len(brief.history)
-        return [Proposal(self._ask(brief, space), self.name) for _ in range(self._batch)]
+        seen = {brief.current, *(trial.proposal.plan for trial in brief.history)}
+        return [Proposal(self._new(brief, space, seen), self.name) for _ in range(self._batch)]
+
+    def _new(self, brief: Brief[P], space: Sequence[Knob], seen: set[P]) -> P:
+        """A plan that is not in the history, if a few tries find one: a small space repeats itself."""
+        for _ in range(TRIES):
+            plan = self._ask(brief, space)
+            if plan not in seen:
+                break
+        seen.add(plan)
+        return plan
 
     def _open(self) -> None:
         if self._study is not None:
