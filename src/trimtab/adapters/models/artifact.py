@@ -60,7 +60,10 @@ class Fitted:
 
     def predict(self, x: Matrix) -> Vector:
         """P(class 1) or values as (n,), or class probabilities as (n, k), of an encoded matrix."""
-        return np.asarray(self.predictor.predict(x), float)
+        if isinstance(self.predictor, Estimator):
+            return self.predictor.predict(x)
+        # One thread: for a few rows LightGBM's others only wait for each other, and burn CPU while they do.
+        return np.asarray(self.predictor.predict(x, num_threads=1), np.float64)  # type: ignore[call-arg]
 
     def predict_table(self, table: pa.Table) -> Vector:
         """The same of a raw table."""

@@ -12,10 +12,10 @@ from trimtab.core.budget import Stopwatch
 from trimtab.core.space import settle
 from trimtab.training.selection.fitting import Request, Rows, train
 from trimtab.training.selection.measure import Setting, described, look, model_folder
-from trimtab.training.selection.plan import Selection
+from trimtab.training.selection.plan import ModelPlan
 
 
-def fit_final(setting: Setting, plan: Selection, folder: Path, rows: Literal["search", "all"] = "search") -> Path:
+def fit_final(setting: Setting, plan: ModelPlan, folder: Path, rows: Literal["search", "all"] = "search") -> Path:
     """Write the plan's model to `folder`, which is returned; what stood there is replaced.
 
     "search": the very model that was confirmed on the holdout, copied when it was kept. "all": search and holdout.
@@ -31,9 +31,10 @@ def fit_final(setting: Setting, plan: Selection, folder: Path, rows: Literal["se
         chosen = dataset.rows(
             0, len(part(dataset, setting.data, "search")) + len(part(dataset, setting.data, "holdout"))
         )
-    rounds = look(setting, plan, "search").rounds if plan.family == "lightgbm" and plan.is_stopped_early else 0
+    rounds = look(setting, plan, "search", 1.0).rounds if plan.family == "lightgbm" else 0
+    request = Request(plan, setting.metric, setting.current, setting.folder, rounds, threads=setting.threads)
     watch = Stopwatch()
-    trained = train(Rows(chosen), Request(plan, setting.metric, setting.current, setting.folder, rounds))
+    trained = train(Rows(chosen), request)
     save(folder, trained.fitted, described(setting, plan, trained, watch.read().cpu_seconds))
     return folder
 

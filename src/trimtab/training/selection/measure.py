@@ -23,14 +23,14 @@ import numpy.typing as npt
 
 from trimtab.adapters.models.artifact import Estimator, Fitted, save
 from trimtab.adapters.models.metrics import score
-from trimtab.adapters.sources.dataset import DataSpec, Dataset, blocks, load, part
+from trimtab.adapters.sources.dataset import Dataset, DataSpec, blocks, load, part
 from trimtab.adapters.sources.tables import fingerprint
 from trimtab.core.budget import Stopwatch
 from trimtab.core.model import Json, Measurement, Sample, Split
 from trimtab.core.space import settle
 from trimtab.core.wire import digest, dump
 from trimtab.training.selection.fitting import Request, Rows, Trained, thinned, train
-from trimtab.training.selection.plan import Selection
+from trimtab.training.selection.plan import ModelPlan
 
 LAYOUT = 1  # of what is kept on disk, and of what a key means
 SINGLES = 5  # predictions of one row, of which the median counts
@@ -46,6 +46,7 @@ class Setting:
     current: str = ""
     folder: str = ""
     cache: str = ""
+    threads: int = 1
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Look:
     model_bytes: int
 
 
-def measured(setting: Setting, plan: Selection, sample: Sample, pieces: int) -> Measurement:
+def measured(setting: Setting, plan: ModelPlan, sample: Sample, pieces: int) -> Measurement:
     """The quality on one block, and what training and predicting cost, CPU time, when the plan was first fitted."""
     seen = look(setting, settle(plan), sample.split, sample.fraction)
     rows = scored_rows(setting, sample.split)
@@ -79,7 +80,7 @@ def measured(setting: Setting, plan: Selection, sample: Sample, pieces: int) -> 
 
 
 @functools.lru_cache(maxsize=64)
-def look(setting: Setting, plan: Selection, split: Split, fraction: float = 1.0) -> Look:
+def look(setting: Setting, plan: ModelPlan, split: Split, fraction: float) -> Look:
     """Train and predict, or read what an earlier run kept. Deterministic but for the times."""
     place = Path(setting.cache) / "fits" / f"{fit_key(setting, plan, split, fraction)}.npz" if setting.cache else None
     if place is not None and (kept := _read(place)) is not None:
@@ -90,12 +91,12 @@ def look(setting: Setting, plan: Selection, split: Split, fraction: float = 1.0)
     return seen
 
 
-def model_folder(setting: Setting, plan: Selection) -> Path:
+def model_folder(setting: Setting, plan: ModelPlan) -> Path:
     """Where the model that was confirmed on the holdout is kept, once it was."""
     return Path(setting.cache) / "models" / fit_key(setting, plan, "holdout", 1.0)
 
 
-def fit_key(setting: Setting, plan: Selection, split: Split, fraction: float) -> str:
+def fit_key(setting: Setting, plan: ModelPlan, split: Split, fraction: float) -> str:
     """What a fit depends on, as a short digest: the content of the table and of the user's code, not their paths."""
     code = fingerprint(_code(setting)) if plan.family == "current" and setting.current else ""
     data: Any = dump(replace(setting.data, table=""))
@@ -117,7 +118,7 @@ def training_rows(data: DataSpec, split: Split, share: float) -> Rows:
     return Rows(thinned(part(load(data), data, "train" if split == "search" else "search"), share))
 
 
-def _look(setting: Setting, plan: Selection, split: Split, fraction: float) -> Look:
+def _look(setting: Setting, plan: ModelPlan, split: Split, fraction: float) -> Look:
     rows = training_rows(setting.data, split, fraction)
     request = _request(setting, plan, split, fraction)
     _ = rows.x if plan.family != "current" else None  # encoding is shared by plans: it is no plan's cost
@@ -140,7 +141,7 @@ def _look(setting: Setting, plan: Selection, split: Split, fraction: float) -> L
     )
 
 
-def described(setting: Setting, plan: Selection, trained: Trained, train_cpu: float) -> dict[str, Json]:
+def described(setting: Setting, plan: ModelPlan, trained: Trained, train_cpu: float) -> dict[str, Json]:
     """What is written beside a kept model."""
     return {
         "plan": dump(plan),
@@ -152,12 +153,11 @@ def described(setting: Setting, plan: Selection, trained: Trained, train_cpu: fl
     }
 
 
-def _request(setting: Setting, plan: Selection, split: Split, fraction: float) -> Request:
-    request = Request(plan, setting.metric, setting.current, setting.folder, pace=fraction**0.5)
-    if split == "holdout" and plan.family == "lightgbm" and plan.is_stopped_early:
-        # All rows are trained on: the number of rounds comes from the search, where a tail was held back.
-        return replace(request, rounds=look(setting, plan, "search").rounds)
-    return request
+def _request(setting: Setting, plan: ModelPlan, split: Split, fraction: float) -> Request:
+    # All rows before the holdout are trained on: the number of rounds comes from the search, which held a tail back.
+    rounds = look(setting, plan, "search", 1.0).rounds if split == "holdout" and plan.family == "lightgbm" else 0
+    pace = fraction**0.5
+    return Request(plan, setting.metric, setting.current, setting.folder, rounds, pace, setting.threads)
 
 
 def _single_ms(fitted: Fitted, rows: Dataset) -> float:

@@ -1,42 +1,55 @@
-"""What may change about a model: its family and how it is trained. The defaults are LightGBM's own defaults."""
+"""What `tune` may choose: a family of models and how it is trained."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any
 
 from trimtab.core.space import Choice, Float, Int, When
 
-Family = Literal["lightgbm", "linear", "trees", "current"]
-Categories = Literal["native", "smooth", "ranks"]
+BOOSTED = When("family", "lightgbm")
+LIKE_NONE = 1e-6  # the low end of the log range of `l2` stands for none at all
+SMOOTH = {"cat_smooth": 60.0, "cat_l2": 30.0, "min_data_per_group": 200}
 
 
 @dataclass(frozen=True)
-class Selection:
-    """One way to make a model.
+class ModelPlan:
+    """A model to train.
 
-    Families: `lightgbm` boosts trees, `linear` is regularised linear or logistic regression on one-hot columns, `trees`
-    are extremely randomised trees, `current` is the user's own model as it stands.
+    Families: `lightgbm` boosts until the last tenth of the training rows gains no more; `lightgbm-default` is LightGBM
+    as it comes, 100 rounds; `linear` is ridge or logistic regression on one-hot columns; `current` is the user's own.
     """
 
-    family: Annotated[Family, Choice("lightgbm", "linear", "trees", "current")] = "lightgbm"
-    rounds: Annotated[int, Int(20, 3000, log=True), When("family", "lightgbm")] = 100
-    # Rounds without a gain on the last rows of the training part end the training: `rounds` is then an upper bound.
-    is_stopped_early: Annotated[bool, Choice(False, True), When("family", "lightgbm")] = False
-    learning_rate: Annotated[float, Float(0.01, 0.3, log=True), When("family", "lightgbm")] = 0.1
-    leaves: Annotated[int, Int(4, 255, log=True), When("family", "lightgbm")] = 31
-    leaf_rows: Annotated[int, Int(1, 500, log=True), When("family", "lightgbm")] = 20
-    row_share: Annotated[float, Float(0.4, 1.0), When("family", "lightgbm")] = 1.0
-    column_share: Annotated[float, Float(0.2, 1.0), When("family", "lightgbm")] = 1.0
-    l2: Annotated[float, Float(1e-6, 50.0, log=True), When("family", "lightgbm")] = 1e-6
-    bins: Annotated[int, Choice(63, 255, 1023), When("family", "lightgbm")] = 255
-    # Categories: LightGBM's own splits, the same with strong smoothing, or ranks by frequency as plain numbers.
-    categories: Annotated[Categories, Choice("native", "smooth", "ranks"), When("family", "lightgbm")] = "native"
-    is_random_split: Annotated[bool, Choice(False, True), When("family", "lightgbm")] = False
-    linear_strength: Annotated[float, Float(1e-3, 1e3, log=True), When("family", "linear")] = 1.0
-    tree_leaf_rows: Annotated[int, Int(1, 100, log=True), When("family", "trees")] = 5
-    tree_column_share: Annotated[float, Float(0.1, 1.0), When("family", "trees")] = 0.5
+    family: Annotated[str, Choice("lightgbm", "lightgbm-default", "linear", "current")] = "lightgbm"
+    learning_rate: Annotated[float, Float(0.02, 0.2, log=True), BOOSTED] = 0.06
+    leaves: Annotated[int, Int(4, 255, log=True), BOOSTED] = 31
+    min_leaf: Annotated[int, Int(1, 300, log=True), BOOSTED] = 20
+    feature_share: Annotated[float, Float(0.2, 1.0), BOOSTED] = 0.7
+    bagging_share: Annotated[float, Float(0.4, 1.0), BOOSTED] = 0.8
+    l2: Annotated[float, Float(LIKE_NONE, 50.0, log=True), BOOSTED] = LIKE_NONE
+    # LightGBM's own splits of categories, the same with strong smoothing, or ranks by frequency as plain numbers.
+    categories: Annotated[str, Choice("native", "smooth", "ranks"), BOOSTED] = "native"
+    max_bin: Annotated[int, Choice(63, 255, 1023), BOOSTED] = 255
+    strength: Annotated[float, Float(1e-3, 100.0, log=True), When("family", "linear")] = 1.0
 
 
-DEFAULT = Selection()
-CURRENT = Selection(family="current")
+DEFAULT = ModelPlan(family="lightgbm-default")
+CURRENT = ModelPlan(family="current")
+
+
+def boosting_params(plan: ModelPlan, metric: str) -> dict[str, Any]:
+    """LightGBM's names for the plan's knobs; none but the objective for LightGBM as it comes."""
+    params: dict[str, Any] = {"objective": "regression_l1"} if metric == "mae" else {}
+    if plan.family == "lightgbm-default":
+        return params
+    params |= {
+        "learning_rate": plan.learning_rate,
+        "num_leaves": plan.leaves,
+        "min_data_in_leaf": plan.min_leaf,
+        "feature_fraction": plan.feature_share,
+        "lambda_l2": plan.l2 if plan.l2 > LIKE_NONE else 0.0,
+        "max_bin": plan.max_bin,
+    }
+    if plan.bagging_share < 1:
+        params |= {"bagging_fraction": plan.bagging_share, "bagging_freq": 1}
+    return params | SMOOTH if plan.categories == "smooth" else params

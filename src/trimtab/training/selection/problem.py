@@ -1,4 +1,4 @@
-"""tune: which model, trained how, predicts best. The user's own model and plain LightGBM are always in the race."""
+"""tune: the model and how it is trained, by a race in which the current model and default LightGBM always run."""
 
 from __future__ import annotations
 
@@ -8,37 +8,42 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from trimtab.adapters.models.metrics import GOAL, require_metric
-from trimtab.adapters.sources.dataset import DataSpec, Dataset, load, part
+from trimtab.adapters.sources.dataset import Dataset, DataSpec, load, part
 from trimtab.core.model import Evidence, Guardrail, Ladder, Measurement, Objective, Rung, Sample
 from trimtab.core.ports import Capability
 from trimtab.training.selection.evidence import facts
 from trimtab.training.selection.measure import Setting, measured
-from trimtab.training.selection.plan import CURRENT, DEFAULT, Selection
+from trimtab.training.selection.plan import CURRENT, DEFAULT, ModelPlan
+from trimtab.training.selection.portfolio import portfolio as portfolio
 
-PIECES = 10
+BLOCKS = 10  # of the rows that plans are compared on, pair by pair
 LEAST_BLOCK_ROWS = 60
-FIRST_LOOK = 0.2
+FIRST_LOOK = 0.2  # share of the rows on the first rung
 LEAST_ROWS_FOR_A_LOOK = 8_000  # below, a full fit is cheap and a part of the rows misleads
 
 
 @dataclass(frozen=True)
-class Selecting:
-    """Choose a model for a table. Without `current`, plain LightGBM is the current plan."""
+class Selection:
+    """Choose a model for a table. Without a current model, default LightGBM is the current plan."""
 
     data: DataSpec
     metric: str
-    current: str = ""  # "file.py:function" of the user's model
-    folder: str = ""  # that `current` is relative to
-    cache: str = ""  # folder where fits are kept between runs; empty: in memory only
-    pieces: int = PIECES  # blocks of rows that plans are compared on, pair by pair
-    first_look: float = FIRST_LOOK  # share of the rows on the first rung; 1: there is only one
-    most_predict_us: float = 0.0  # CPU microseconds that one prediction in a batch may cost; 0: no bound
+    cache: str = ""  # a folder where fits are kept between runs; empty: in memory only
+    current: str = ""  # "file.py:function", relative to `folder`
+    folder: str = "."
+    threads: int = 1
+    first_look: float = FIRST_LOOK  # 1: every look is a full one
+    blocks: int = BLOCKS
+    most_predict_us: float = 0.0  # CPU microseconds that a prediction, one of many, may cost; 0: no bound
     name: str = "tune"
-    goal: str = "find the model that predicts best on rows it has not seen"
 
     @property
-    def plan_type(self) -> type[Selection]:
-        return Selection
+    def goal(self) -> str:
+        return f"predict {self.data.target} with the best {self.metric} on rows not seen yet"
+
+    @property
+    def plan_type(self) -> type[ModelPlan]:
+        return ModelPlan
 
     @property
     def objective(self) -> Objective:
@@ -47,77 +52,66 @@ class Selecting:
 
     @property
     def ladder(self) -> Ladder:
-        full = Rung(1.0, self.pieces)
-        rungs = (full,) if self.first_look >= 1 else (Rung(self.first_look, self.pieces), full)
-        return Ladder(rungs, holdout_seeds=self.pieces, finalists=2, keep=0.25)
+        full = Rung(1.0, self.blocks)
+        rungs = (full,) if self.first_look >= 1 else (Rung(self.first_look, self.blocks), full)
+        return Ladder(rungs, holdout_seeds=self.blocks, finalists=2, keep=0.25)
 
     @property
     def setting(self) -> Setting:
         """What fits depend on beside the plan."""
         data = self.data if self.data.fingerprint else self.data.stamped()
-        return Setting(data, self.metric, self.current, self.folder, self.cache)
+        return Setting(data, self.metric, self.current, self.folder, self.cache, self.threads)
 
     def observe(self) -> Evidence:
-        """What the search part shows: never a row of the holdout."""
-        rows = part(load(self.setting.data), self.data, "search")
+        """What the training rows show: statistics only, and nothing of the holdout."""
+        rows = part(load(self.setting.data), self.data, "train")
         return Evidence(facts(rows, self.metric, self.data.time), Path(self.data.table).name, datetime.now(UTC))
 
-    def baselines(self) -> Mapping[str, Selection]:
-        if self.current:
-            return {"current": CURRENT, "lightgbm-default": DEFAULT}
-        return {"current": DEFAULT}
+    def baselines(self) -> Mapping[str, ModelPlan]:
+        """The current model, and LightGBM as it comes."""
+        return {"current": CURRENT, "lightgbm-default": DEFAULT} if self.current else {"current": DEFAULT}
 
-    def measure(self, plan: Selection, sample: Sample) -> Measurement:
+    def measure(self, plan: ModelPlan, sample: Sample) -> Measurement:
         """The metric on one block of rows, by `sample.seed`; the fit behind it is shared by all blocks."""
-        return measured(self.setting, plan, sample, self.pieces)
+        return measured(self.setting, plan, sample, self.blocks)
 
 
 def selecting(
-    data: DataSpec,
-    metric: str,
-    *,
-    current: tuple[str, Path] | None = None,
-    cache: Path | None = None,
-    most_predict_us: float = 0.0,
-) -> Selecting:
-    """The problem for a table, its race fitted to the number of rows. `current`: import path and its folder.
+    data: DataSpec, metric: str, *, cache: Path | None, current: str = "", folder: Path = Path(), threads: int = 1
+) -> Selection:
+    """The problem for a table, its race fitted to the number of rows.
 
     Raises InputError when the table, the target or the metric cannot be used.
     """
     data = data if data.fingerprint else data.stamped()
     dataset = load(data)
     require_metric(metric, dataset.task)
-    source, folder = (current[0], str(current[1])) if current else ("", "")
-    return Selecting(
-        data,
-        metric,
-        source,
-        folder,
-        str(cache) if cache else "",
-        _pieces(dataset, data),
-        FIRST_LOOK if len(part(dataset, data, "train")) >= LEAST_ROWS_FOR_A_LOOK else 1.0,
-        most_predict_us,
-    )
+    first_look = FIRST_LOOK if len(part(dataset, data, "train")) >= LEAST_ROWS_FOR_A_LOOK else 1.0
+    blocks = blocks_for(dataset, data)
+    return Selection(data, metric, str(cache or ""), current, str(folder), threads, first_look, blocks)
 
 
-def _pieces(dataset: Dataset, data: DataSpec) -> int:
+def blocks_for(dataset: Dataset, data: DataSpec) -> int:
+    """As many blocks as the rows allow, from 3 to 10."""
     fewest = min(len(part(dataset, data, "valid")), len(part(dataset, data, "holdout")))
-    return max(3, min(PIECES, fewest // LEAST_BLOCK_ROWS))
+    return max(3, min(BLOCKS, fewest // LEAST_BLOCK_ROWS))
 
 
-def sample(folder: Path, seed: int) -> Selecting:
-    """Breast cancer (569 rows, bundled with scikit-learn), shuffled by the seed."""
+def _sample(folder: Path, seed: int) -> Selection:
+    """Breast cancer (569 real rows, bundled with scikit-learn) in an order drawn by the seed."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.parquet
     from sklearn.datasets import load_breast_cancer
 
-    bundled = load_breast_cancer()
-    order = np.random.default_rng(seed).permutation(len(bundled.target))
-    columns = {name: bundled.data[order, place] for place, name in enumerate(bundled.feature_names)}
-    file = folder / f"cancer-{seed}.parquet"
-    pyarrow.parquet.write_table(pa.table({**columns, "is_benign": bundled.target[order]}), file)
-    return selecting(DataSpec(str(file), "is_benign"), "log_loss")
+    to = folder / f"cancer-{seed}.parquet"
+    if not to.exists():
+        found = load_breast_cancer()
+        order = np.random.default_rng(seed).permutation(len(found.target))
+        columns = {f"c{i}": found.data[order, i] for i in range(8)} | {"benign": found.target[order]}
+        pyarrow.parquet.write_table(pa.table(columns), to)
+    data = DataSpec(str(to), "benign", search_share=0.6, holdout_share=0.3)
+    return selecting(data, "log_loss", cache=folder / "cache")
 
 
-CAPABILITY = Capability("tune", Selecting, sample)
+CAPABILITY = Capability("tune", Selection, _sample)
