@@ -1,0 +1,158 @@
+"""The composition root: the verbs, as every face calls them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trimtab.adapters.ledger import SqlLedger, open_ledger
+from trimtab.adapters.targets.plan_file import PlanFile
+from trimtab.config import Config, Data, Model, load_config
+from trimtab.core.apply import apply, recover, revert
+from trimtab.core.errors import InputError
+from trimtab.core.events import Decided, Event, Recorded
+from trimtab.core.model import Decision, Proposal, Trial
+from trimtab.pipeline import Progress, Results, StageResult, run_stages
+from trimtab.stages import STAGES, stages_for
+from trimtab.workplace import Seen, Workplace, make_store, open_workplace
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run left: the results by stage, and where the report lies."""
+
+    workplace: Workplace
+    results: Results
+    report: Path
+
+
+def silent(stage: str, moment: str, result: StageResult | None) -> None:
+    """Progress that nobody looks at."""
+
+
+def run(place: Path, *, progress: Progress = silent, seen: Seen = lambda event: None, with_model: bool = True) -> Run:
+    """Run all stages of the pipeline at a folder or file, and write its report."""
+    from trimtab.faces.report import write_report
+
+    config, folder = load_config(place)
+    with open_workplace(config, folder, seen=seen, with_model=with_model) as workplace:
+        results = run_stages(workplace, STAGES, progress)
+        report = write_report(workplace, results, workplace.store / "report.html")
+    return Run(workplace, results, report)
+
+
+def run_stage(
+    name: str,
+    place: Path,
+    *,
+    target: str = "",
+    progress: Progress = silent,
+    seen: Seen = lambda event: None,
+    with_model: bool = True,
+) -> StageResult:
+    """Run one stage, and those before it that have not run: of a configured pipeline, or of a table with a target."""
+    config, folder = configured(place, target)
+    with open_workplace(config, folder, seen=seen, with_model=with_model) as workplace:
+        return run_stages(workplace, stages_for(name), progress)[name]
+
+
+def configured(place: Path, target: str) -> tuple[Config, Path]:
+    """The configuration at a place, or one made for a bare table."""
+    if place.is_dir() or place.suffix == ".toml" or not target:
+        return load_config(place)
+    from trimtab.initialise import guess
+
+    guessed = {one.key: one.value for one in guess(place, target)}
+    data = Data(
+        table=str(place.resolve()), target=target, time=guessed["data.time"], later=tuple(guessed["data.later"])
+    )
+    return Config(name=place.stem, data=data, model=Model(metric=guessed["model.metric"])), Path.cwd()
+
+
+@contextmanager
+def ledger_at(place: Path) -> Iterator[SqlLedger]:
+    """The ledger of a pipeline's folder. Raises InputError when nothing has run there."""
+    import os
+
+    where: str | Path = os.environ.get("TRIMTAB_LEDGER", "") or place / ".trimtab" / "ledger.db"
+    if isinstance(where, Path) and not where.exists():
+        raise InputError(f"{place} has no ledger", hint="nothing has run there yet: `trimtab run`")
+    ledger = open_ledger(where)
+    try:
+        yield ledger
+    finally:
+        ledger.close()
+
+
+def history(place: Path) -> list[Recorded[Decided]]:
+    """All decisions of a pipeline, newest first."""
+    with ledger_at(place) as ledger:
+        return sorted(ledger.events(Decided), key=lambda one: -one.position)
+
+
+def trail(place: Path, decision: str) -> list[Recorded[Event]]:
+    """Everything behind one decision, oldest first. Raises InputError when it is not known or not unique."""
+    with ledger_at(place) as ledger:
+        found = find_decision(ledger, decision)
+        return list(ledger.trail(found.study, found.decision))
+
+
+def find_decision(ledger: SqlLedger, decision: str) -> Decided:
+    """A decision by its id or the start of it."""
+    known = {one.event.decision: one.event for one in ledger.events(Decided)}
+    matches = [one for name, one in known.items() if name == decision] or [
+        one for name, one in known.items() if name.startswith(decision)
+    ]
+    if len(matches) != 1:
+        what = "is not in the ledger" if not matches else f"is the start of {len(matches)} decisions"
+        raise InputError(f"{decision!r} {what}", hint="`trimtab history` lists the decisions")
+    return matches[0]
+
+
+def apply_decision(place: Path, decision: str) -> tuple[str, Path]:
+    """Write a decision's plan into the pipeline's folder, reversibly; returns the change's id and the file."""
+    with ledger_at(place) as ledger:
+        found = find_decision(ledger, decision)
+        target = plan_target(place, found.problem)
+        recover(target, ledger)
+        winner = None if found.winner is None else Trial(Proposal(found.winner, found.by), _verdict(found))
+        made: Decision[Any] = Decision(
+            found.decision, found.study, found.problem, found.current, winner, (), {}, found.spent, found.stopped
+        )
+        return apply(made, target, ledger), target.path
+
+
+def revert_decision(place: Path, decision: str) -> tuple[str, Path]:
+    """Write back what stood before a decision was applied; returns the change's id and the file."""
+    with ledger_at(place) as ledger:
+        found = find_decision(ledger, decision)
+        target = plan_target(place, found.problem)
+        recover(target, ledger)
+        return revert(found.decision, target, ledger), target.path
+
+
+def plan_target(place: Path, problem: str) -> PlanFile:
+    """Where a plan of a problem is applied: folder/trimtab-plans/PROBLEM.json, which later runs start from."""
+    make_store(place)
+    return PlanFile(place / "trimtab-plans" / f"{problem}.json")
+
+
+def verify(place: Path) -> tuple[int | None, int, str]:
+    """The first broken position of a ledger (None: whole), its length and the hash of its head."""
+    with ledger_at(place) as ledger:
+        return ledger.first_broken(), *ledger.head()
+
+
+def _verdict(found: Decided) -> Any:
+    return found.verdict
+
+
+def counts(trail_events: Sequence[Recorded[Event]]) -> Mapping[str, int]:
+    """How many events of each kind a trail has."""
+    kinds: dict[str, int] = {}
+    for one in trail_events:
+        kinds[type(one.event).__name__] = kinds.get(type(one.event).__name__, 0) + 1
+    return kinds

