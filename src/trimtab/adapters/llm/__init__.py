@@ -1,0 +1,1 @@
+"""Language models behind `core.ports.LanguageModel`: capped, cached, told to the ledger. Callers write the prompts."""
