@@ -164,6 +164,7 @@ class Comparison:
     split: Split = "search"
     samples: int = 0
     notes: str = ""
+    fraction: float = 1.0  # of the samples; verdicts of different fractions do not compare
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from trimtab.core.budget import Meter
@@ -110,7 +110,8 @@ class Race(Generic[P]):
         ours, theirs = self._study.bench.measure_pairs(
             self._study.current, plan, samples, self._meter, interleaved=self._ladder.interleaved
         )
-        return judged(self._objective, ours, theirs)
+        verdict = judged(self._objective, ours, theirs)
+        return replace(verdict, fraction=rung.fraction) if isinstance(verdict, Comparison) else verdict
 
     def _may_climb(self, verdict: Comparison, level: int) -> bool:
         scores = self._scores[level]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from trimtab.core.model import Brief, Comparison, Proposal, Trial
@@ -12,25 +12,29 @@ from trimtab.core.space import Choice, Float, Int, Knob, Source, Subset, faults,
 P = TypeVar("P")
 
 MOST_SWITCHES = 64  # names of one Subset knob; beyond, whole subsets are drawn by rules only
-UNSAFE_PENALTY = 1e6
+UNSAFE_PENALTY = 1e7
+CHEAP_PENALTY = 1e6  # for a look at nothing; TPE reads ranks only: a plan that climbed stands above one that did not
 TRIES = 20
 
 
 class Search:
     """Optuna, told of every trial in the history whoever proposed it; asks for `batch` plans at a time.
 
-    `startup` random plans come before the model of the space is trusted.
+    `startup` plans come before the model of the space is trusted; `fixed` knobs keep these values, and plans with
+    others are not learned from.
     """
 
-    def __init__(self, *, seed: int = 0, batch: int = 1, startup: int = 8) -> None:
-        self.name = "search"
+    def __init__(
+        self, *, seed: int = 0, batch: int = 1, startup: int = 8, fixed: Mapping[str, Any] | None = None
+    ) -> None:
+        self.name, self._fixed = "search", dict(fixed or {})
         self._seed, self._batch, self._startup = seed, batch, startup
         self._study: Any = None
         self._told = 0
 
     def propose(self, brief: Brief[P]) -> Sequence[Proposal[P]]:
         """The next plans to try; none when the plan type has no knobs that can be drawn."""
-        space = [knob for knob in knobs(brief.plan_type) if _is_searchable(knob)]
+        space = [knob for knob in knobs(brief.plan_type) if _is_searchable(knob) and knob.name not in self._fixed]
         if not space:
             return ()
         self._open()
@@ -67,7 +71,7 @@ class Search:
         values: dict[str, Any] = {
             name: getattr(brief.current, name)
             for name in brief.current.__dataclass_fields__  # type: ignore[attr-defined]
-        }
+        } | self._fixed
         for knob in space:
             values[knob.name] = _suggest(trial, knob) if knob.matters(values) else knob.default
         # What became of it is told from the history, with the plans of other proposers.
@@ -80,7 +84,9 @@ class Search:
         verdict, plan = trial.verdict, trial.proposal.plan
         if not isinstance(verdict, Comparison) or faults(plan):
             return
-        values = {knob.name: getattr(plan, knob.name) for knob in space}
+        if any(getattr(plan, name) != value for name, value in self._fixed.items()):
+            return
+        values = {knob.name: getattr(plan, knob.name) for knob in space} | self._fixed
         params: dict[str, Any] = {}
         distributions: dict[str, Any] = {}
         for knob in space:
@@ -88,7 +94,7 @@ class Search:
                 found = _distributions(knob)
                 distributions |= found
                 params |= _params(knob, values[knob.name])
-        penalty = UNSAFE_PENALTY if verdict.ruling == "unsafe" else 0.0
+        penalty = UNSAFE_PENALTY if verdict.ruling == "unsafe" else CHEAP_PENALTY * (1 - verdict.fraction)
         self._study.add_trial(
             optuna.trial.create_trial(params=params, distributions=distributions, value=verdict.gain.mid - penalty)
         )

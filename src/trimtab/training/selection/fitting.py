@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from trimtab.adapters.models.artifact import Estimator, Fitted
 from trimtab.adapters.models.boosting import Training, dataset, fit_dataset
@@ -23,30 +24,26 @@ from trimtab.training.selection.plan import ModelPlan, boosting_params
 DEFAULT_ROUNDS = 100
 MOST_ROUNDS = 2000
 TAIL_SHARE = 0.1  # of the training rows, the last ones: what early stopping watches
-TAIL_ROWS = (100, 20_000)  # at least and at most; with fewer there is no early stopping
+MOST_TAIL_ROWS = 20_000
+CHEAP_TAIL_ROWS = 3_000  # are kept, if there are so many, when the other rows are thinned
+LEAST_TAIL_ROWS = 100  # with fewer there is no early stopping
 FASTEST = 0.3  # no learning rate is raised beyond it for a cheaper look
 UNWATCHED = 8.0  # learning rate × rounds where there are too few rows to watch any
 
 
 class Rows:
-    """Training rows, encoded and binned once however many plans train on them."""
+    """Training rows, encoded and binned once however many plans train on them. `share` below 1: some of them."""
 
-    def __init__(self, rows: Dataset) -> None:
-        self.dataset = rows
-        self.encoding: Encoding = learn(rows)
+    def __init__(self, rows: Dataset, share: float = 1.0) -> None:
+        places, self.tail = chosen(len(rows), share)
+        self.dataset = rows if len(places) == len(rows) else rows.take(places)
+        self.encoding: Encoding = learn(self.dataset)
         self._binned = functools.lru_cache(maxsize=4)(self._bin)
 
     @functools.cached_property
     def x(self) -> Matrix:
         """The encoded rows."""
         return encode(self.dataset, self.encoding)
-
-    @property
-    def tail(self) -> int:
-        """How many of the last rows early stopping watches; 0 when there are too few to spare any."""
-        least, most = TAIL_ROWS
-        count = min(most, round(len(self.dataset) * TAIL_SHARE))
-        return count if count >= least else 0
 
     def binned(self, max_bin: int, is_native: bool, tail: int) -> Any:
         """All but the last `tail` rows as a LightGBM data set. Plans share it: none may change it."""
@@ -128,7 +125,18 @@ def _fitted(rows: Rows, predictor: Any) -> Fitted:
     return Fitted(rows.encoding, rows.dataset.task, rows.dataset.classes, predictor)
 
 
-def thinned(rows: Dataset, share: float) -> Dataset:
-    """An evenly spaced share of the rows: it covers the same span of time."""
-    count = max(1, math.floor(len(rows) * share))
-    return rows if count >= len(rows) else rows.take(np.linspace(0, len(rows) - 1, count).astype(np.int64))
+def chosen(count: int, share: float) -> tuple[npt.NDArray[np.int64], int]:
+    """The places of an evenly spaced share of `count` rows, and how many of the last ones early stopping watches.
+
+    The tail is thinned less than the rest, since a small one stops at random; 0 when there are too few to spare any.
+    """
+    tail = min(MOST_TAIL_ROWS, round(count * TAIL_SHARE))
+    if tail < LEAST_TAIL_ROWS:
+        return _spaced(0, count, share), 0
+    watched = _spaced(count - tail, count, min(1.0, max(share, CHEAP_TAIL_ROWS / tail)))
+    return np.concatenate([_spaced(0, count - tail, share), watched]), len(watched)
+
+
+def _spaced(start: int, stop: int, share: float) -> npt.NDArray[np.int64]:
+    count = max(1, math.floor((stop - start) * share))
+    return np.linspace(start, stop - 1, count).round().astype(np.int64)

@@ -29,7 +29,7 @@ from trimtab.core.budget import Stopwatch
 from trimtab.core.model import Json, Measurement, Sample, Split
 from trimtab.core.space import settle
 from trimtab.core.wire import digest, dump
-from trimtab.training.selection.fitting import Request, Rows, Trained, thinned, train
+from trimtab.training.selection.fitting import Request, Rows, Trained, train
 from trimtab.training.selection.plan import ModelPlan
 
 LAYOUT = 1  # of what is kept on disk, and of what a key means
@@ -115,7 +115,7 @@ def scored_rows(setting: Setting, split: Split) -> Dataset:
 @functools.lru_cache(maxsize=3)
 def training_rows(data: DataSpec, split: Split, share: float) -> Rows:
     """The rows that plans are trained on; `share` of them, evenly spaced."""
-    return Rows(thinned(part(load(data), data, "train" if split == "search" else "search"), share))
+    return Rows(part(load(data), data, "train" if split == "search" else "search"), share)
 
 
 def _look(setting: Setting, plan: ModelPlan, split: Split, fraction: float) -> Look:

@@ -35,6 +35,7 @@ class ModelPlan:
 
 DEFAULT = ModelPlan(family="lightgbm-default")
 CURRENT = ModelPlan(family="current")
+SEARCHED = {"family": "lightgbm"}  # where classical search looks: the other families have next to nothing to tune
 
 
 def boosting_params(plan: ModelPlan, metric: str) -> dict[str, Any]:

@@ -18,8 +18,8 @@ from trimtab.training.selection.portfolio import portfolio as portfolio
 
 BLOCKS = 10  # of the rows that plans are compared on, pair by pair
 LEAST_BLOCK_ROWS = 60
-FIRST_LOOK = 0.2  # share of the rows on the first rung
-LEAST_ROWS_FOR_A_LOOK = 8_000  # below, a full fit is cheap and a part of the rows misleads
+FIRST_ROWS = 20_000  # on the first rung: fewer mislead more than they save
+LARGEST_LOOK = 0.5  # a first look at more than half of the rows is not worth having
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Selection:
     current: str = ""  # "file.py:function", relative to `folder`
     folder: str = "."
     threads: int = 1
-    first_look: float = FIRST_LOOK  # 1: every look is a full one
+    first_look: float = 1.0  # share of the rows on the first rung; 1: every look is a full one
     blocks: int = BLOCKS
     most_predict_us: float = 0.0  # CPU microseconds that a prediction, one of many, may cost; 0: no bound
     name: str = "tune"
@@ -86,9 +86,11 @@ def selecting(
     data = data if data.fingerprint else data.stamped()
     dataset = load(data)
     require_metric(metric, dataset.task)
-    first_look = FIRST_LOOK if len(part(dataset, data, "train")) >= LEAST_ROWS_FOR_A_LOOK else 1.0
-    blocks = blocks_for(dataset, data)
-    return Selection(data, metric, str(cache or ""), current, str(folder), threads, first_look, blocks)
+    share = FIRST_ROWS / len(part(dataset, data, "train"))
+    first_look = share if share <= LARGEST_LOOK else 1.0
+    return Selection(
+        data, metric, str(cache or ""), current, str(folder), threads, first_look, blocks_for(dataset, data)
+    )
 
 
 def blocks_for(dataset: Dataset, data: DataSpec) -> int:
