@@ -40,10 +40,10 @@ def totals(workplace: Workplace, results: Results) -> Totals | None:
     bills = {way: monthly_bill(_use(workplace, results, way), workplace.config.prices) for way in WAYS}
     prices, serving = workplace.config.prices, workplace.config.serving
     note = (
-        f"By the stated prices: ${prices.cpu_hour} a CPU-hour, ${prices.gb_hour} a GB-hour, {prices.cpu_watts} W a booked "
-        f"core, {prices.co2_per_kwh} g CO2 a kWh, ${prices.label} a label; replicas of {serving.replica_cpus} cores and "
-        f"{serving.replica_gb} GB. Today: its own model and form, replicas for the peak. Free defaults: default LightGBM, "
-        "its own predict, HPA at 70 %. Booked cores count whether busy or not."
+        f"By the stated prices: ${prices.cpu_hour} a CPU-hour, ${prices.gb_hour} a GB-hour, {prices.cpu_watts} W a "
+        f"booked core, {prices.co2_per_kwh} g CO2 a kWh, ${prices.label} a label; replicas of {serving.replica_cpus} "
+        f"cores and {serving.replica_gb} GB. Today: its own model and form, replicas for the peak. Free defaults: "
+        "default LightGBM, its own predict, HPA at 70 %. Booked cores count whether busy or not."
     )
     return Totals(bills["current"], bills["free"], bills["chosen"], search_dollars(total(results), prices), note)
 

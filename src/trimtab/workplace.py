@@ -21,7 +21,7 @@ from trimtab.config import Config
 from trimtab.core.budget import Meter
 from trimtab.core.errors import InputError, TargetError
 from trimtab.core.events import Event, Recorded
-from trimtab.core.ports import LanguageModel, Limits, Runner
+from trimtab.core.ports import LanguageModel, Limits, Proposer, Runner
 
 E = TypeVar("E", bound=Event)
 Seen = Callable[[Event], None]
@@ -54,6 +54,7 @@ class Workplace:
     ledger: WatchedLedger
     runner: Runner
     model: LanguageModel | None
+    proposer: Proposer | None  # the same model, where it is good enough to propose plans
     model_note: str  # why there is no model, or which one it is
     tokens: Meter  # what language models spend in this run
     fingerprints: Mapping[str, str]  # of the user's data and code
@@ -96,7 +97,7 @@ def open_workplace(
 
     Raises InputError for data or names that cannot be used, TargetError when the folder cannot be written.
     """
-    from trimtab.language import open_model
+    from trimtab.language import Voice, open_model
 
     store = make_store(folder)
     with ExitStack() as stack:
@@ -105,9 +106,9 @@ def open_workplace(
         spec = data_spec(config, folder, store)
         watched = WatchedLedger(ledger, seen)
         tokens = Meter(dollars=config.budget.dollars, tokens=config.budget.tokens)
-        model, note = (None, "No language model was asked.")
+        voice = Voice(None, None, "No language model was asked.")
         if with_model and config.budget.model_calls:
-            model, note = stack.enter_context(open_model(config, store, watched, tokens))
+            voice = stack.enter_context(open_model(config, store, watched, tokens))
         yield Workplace(
             config=config,
             folder=folder,
@@ -115,8 +116,9 @@ def open_workplace(
             data=spec,
             ledger=watched,
             runner=stack.enter_context(LocalRunner(config.budget.workers, threads=cores())),
-            model=model,
-            model_note=note,
+            model=voice.model,
+            proposer=voice.proposer,
+            model_note=voice.note,
             tokens=tokens,
             fingerprints={"data": spec.fingerprint, "code": _code_fingerprint(config, folder)},
         )

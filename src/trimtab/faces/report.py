@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, select_autoescape
 from markupsafe import Markup
 
+from trimtab.bill import Bill
 from trimtab.core.errors import TargetError
 from trimtab.faces.plots import number, svg
 from trimtab.pipeline import Results, StageResult, total
@@ -76,7 +77,7 @@ def _bill(sums: Totals | None, results: Results) -> Mapping[str, Any] | None:
         return None
     columns = {"today": sums.current, "free defaults": sums.free, "chosen": sums.chosen}
     spent = total(results)
-    quantities = {
+    quantities: dict[str, Callable[[Bill], str]] = {
         "training, $": lambda bill: f"{bill.training_dollars:,.2f}",
         "serving, $": lambda bill: f"{bill.serving_dollars:,.2f}",
         "labels, $": lambda bill: f"{bill.label_dollars:,.2f}",

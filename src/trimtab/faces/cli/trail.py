@@ -31,11 +31,11 @@ def _lines(event: Event) -> Iterator[str]:
     match event:
         case StudyOpened():
             yield f"study {event.study}: {event.goal}; proposed by {event.proposer}"
-            yield f"evidence: {_short(event.evidence.get('facts'))}"  # type: ignore[arg-type]
-        case Measured(sample=sample, outcome=outcome):
+            yield f"evidence: {_short(event.evidence.get('facts'))}"
+        case Measured(sample=sample, outcome=result):
             where = f"{sample.split} seed {sample.seed}, {sample.fraction:.0%} of the rows"
-            got = outcome.reason if isinstance(outcome, Failure) else _numbers(outcome.metrics)
-            yield f"measured {event.plan_key[:8]} on {where}: {got} ({outcome.cost.cpu_seconds:.2f} CPU-s)"
+            got = result.reason if isinstance(result, Failure) else _numbers(result.metrics)
+            yield f"measured {event.plan_key[:8]} on {where}: {got} ({result.cost.cpu_seconds:.2f} CPU-s)"
         case Judged():
             yield f"{event.by} proposed {event.plan_key[:8]}: {_short(event.plan)} {event.because}"
             yield f"  → {_verdict(event.verdict)}"
