@@ -121,7 +121,7 @@ async def _ask(model: Model, request: Request, seconds: float, in_words: bool) -
     from pydantic_ai.output import OutputObjectDefinition
     from pydantic_ai.settings import ModelSettings
 
-    shape = OutputObjectDefinition(json_schema=dict(request.schema), name="answer", strict=False)
+    shape = OutputObjectDefinition(json_schema=dict(request.schema), name="answer")
     native = ModelRequestParameters(output_mode="native", output_object=shape)
     response = await model_request(
         model,
