@@ -9,8 +9,8 @@ import os
 import platform
 import threading
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from trimtab.core.errors import OutsideError
@@ -23,25 +23,28 @@ _BYTES = 4096  # more than any file read here holds, but io and status, which fi
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What one process has used since it was started. `cpu_seconds` includes the children that it has waited for."""
+    """What one process has used since it was started. CPU and IO include the children that it has waited for.
+
+    `run_delays` is the wait in the run queue by thread, in seconds: it ends with its thread and no parent inherits it.
+    """
 
     pid: int
     cpu_seconds: float
     rss_bytes: int
     read_bytes: int
     written_bytes: int
-    run_delay_seconds: float
+    run_delays: Mapping[int, float]
 
 
 def process_usage(pid: int) -> Usage | None:
-    """One process's use, or None when it is gone."""
+    """One process's use, or None when it is gone. CPU seconds come in ticks of 10 ms."""
     stat = _read(f"/proc/{pid}/stat")
     if not stat:
         return None
     fields = stat[stat.rindex(b")") + 2 :].split()
-    cpu = sum(int(value) for value in fields[11:15]) / _TICKS  # user, system, and both of waited-for children
+    cpu = sum(map(int, fields[11:15])) / _TICKS  # user, system, and both of waited-for children
     counts = _io(pid)
-    return Usage(pid, cpu, int(fields[21]) * _PAGE, *counts, _run_delay(pid))
+    return Usage(pid, cpu, int(fields[21]) * _PAGE, *counts, _run_delays(pid))
 
 
 def tree(root: int) -> tuple[int, ...]:
@@ -78,49 +81,48 @@ def cpu_pressure() -> float | None:
     return None
 
 
-@dataclass
 class TreeMeter:
-    """Follows a process tree: call `sample` now and then, or let `watched` do it; `spent` is the use since the start.
+    """Follows a process tree: call `sample` now and then, or let a `Sampler` do it; `spent` is the use since the start.
 
-    A child that ends between two samples and was waited for is counted by its parent's own figures.
+    A child that ends and is waited for is counted by its parent's own figures; what was counted once stays counted,
+    also when a child ends that nobody waits for. A descendant that is orphaned is followed for as long as it lives.
     """
 
-    root: int
-    _first: dict[int, Usage] = field(default_factory=dict)
-    _last: dict[int, Usage] = field(default_factory=dict)
-    _peak: int = 0
-    _started: float = field(default_factory=time.perf_counter)
-
-    def __post_init__(self) -> None:
-        if not Path("/proc/self/stat").exists():
+    def __init__(self, root: int) -> None:
+        if not os.path.exists("/proc/self/stat"):
             raise OutsideError("this system has no /proc", hint="trimtab measures processes on Linux")
-        first = process_usage(self.root)
-        if first is not None:
-            self._first[self.root] = first
+        self.root = root
+        self.pids: frozenset[int] = frozenset()
+        self._started = time.perf_counter()
+        self._delays: dict[int, float] = {}
+        self._peak = self._resident = 0
+        self._most = self._base = (0.0, 0, 0)
         self.sample()
+        self._base, self._delays_before = self._most, sum(self._delays.values())
 
     def sample(self) -> int:
         """Look at the tree once; returns its resident memory in bytes."""
-        resident = 0
-        for pid in tree(self.root):
-            usage = process_usage(pid)
-            if usage is not None:
-                self._last[pid] = usage
-                resident += usage.rss_bytes
-        self._peak = max(self._peak, resident)
-        return resident
+        usages = [usage for pid in self.pids.union(tree(self.root)) if (usage := process_usage(pid)) is not None]
+        self.pids = frozenset(one.pid for one in usages)
+        self._resident = sum(one.rss_bytes for one in usages)
+        self._peak = max(self._peak, self._resident)
+        cpu = max(self._most[0], sum(one.cpu_seconds for one in usages))
+        read = max(self._most[1], sum(one.read_bytes for one in usages))
+        self._most = (cpu, read, max(self._most[2], sum(one.written_bytes for one in usages)))
+        for one in usages:
+            self._delays.update(one.run_delays)
+        return self._resident
 
     def spent(self) -> Spend:
         """The tree's use from the start to the last sample."""
-        living = {pid: one for pid, one in self._last.items() if pid == self.root or Path(f"/proc/{pid}").exists()}
-        base = list(self._first.values())
+        cpu, read, written = (now - before for now, before in zip(self._most, self._base, strict=True))
         return Spend(
-            cpu_seconds=_total(living.values(), base, "cpu_seconds"),
+            cpu_seconds=cpu,
             wall_seconds=time.perf_counter() - self._started,
             peak_rss_bytes=self._peak,
-            read_bytes=int(_total(self._last.values(), base, "read_bytes")),
-            written_bytes=int(_total(self._last.values(), base, "written_bytes")),
-            run_delay_seconds=_total(self._last.values(), base, "run_delay_seconds"),
+            read_bytes=int(read),
+            written_bytes=int(written),
+            run_delay_seconds=max(0.0, sum(self._delays.values()) - self._delays_before),
         )
 
 
@@ -145,11 +147,6 @@ class Sampler:
             self.meter.sample()
 
 
-def _total(usages: Iterable[Usage], base: Iterable[Usage], name: str) -> float:
-    spent: float = sum(getattr(one, name) for one in usages) - sum(getattr(one, name) for one in base)
-    return max(0.0, spent)
-
-
 def _children(pid: int) -> list[int]:
     found: list[int] = []
     try:
@@ -166,13 +163,13 @@ def _io(pid: int) -> tuple[int, int]:
     return int(counts.get(b"read_bytes", 0)), int(counts.get(b"write_bytes", 0))
 
 
-def _run_delay(pid: int) -> float:
+def _run_delays(pid: int) -> dict[int, float]:
     try:
         threads = os.listdir(f"/proc/{pid}/task")
     except OSError:
-        return 0.0
-    waits = (_read(f"/proc/{pid}/task/{thread}/schedstat").split() for thread in threads)
-    return sum(int(wait[1]) for wait in waits if len(wait) == 3) / 1e9
+        return {}
+    waits = ((int(thread), _read(f"/proc/{pid}/task/{thread}/schedstat").split()) for thread in threads)
+    return {thread: int(wait[1]) / 1e9 for thread, wait in waits if len(wait) == 3}
 
 
 def _read(path: str) -> bytes:
