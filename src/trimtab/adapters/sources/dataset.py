@@ -69,12 +69,17 @@ class Dataset:
         return replace(self, table=self.table.take(pa.array(places)), y=self.y[places])
 
 
-@functools.lru_cache(maxsize=4)
 def load(spec: DataSpec) -> Dataset:
     """Read, check and order a table. Cached by the spec, whose fingerprint stands for the content.
 
-    Raises InputError for an unknown column, a target of one class, or no row with a target.
+    Raises InputError for an unknown column, a target of one class, no row with a target, or nothing to predict from.
     """
+    # Without a fingerprint the content is looked at each time: a file that changed must not be answered from memory.
+    return _load(spec if spec.fingerprint else spec.stamped())
+
+
+@functools.lru_cache(maxsize=4)
+def _load(spec: DataSpec) -> Dataset:
     table = read_table(spec.table)
     target, source = target_of(table, spec)
     usable = pc.is_valid(target)
@@ -85,6 +90,8 @@ def load(spec: DataSpec) -> Dataset:
     order = _order(table, spec)
     excluded = {source, *spec.exclude}
     names = tuple(name for name in table.column_names if name not in excluded and is_usable(table.schema.field(name)))
+    if not names:
+        raise InputError(f"{spec.table} has no column to predict {spec.target!r} from", hint="check what is excluded")
     return Dataset(table.take(pa.array(order)), y[order], task, classes, names)
 
 
@@ -100,7 +107,8 @@ def target_of(table: pa.Table, spec: DataSpec) -> tuple[pa.ChunkedArray, str]:
         raise unknown_column(column, table.column_names, "target")
     values = table.column(column)
     try:
-        return _SIGNS[sign](values, pa.scalar(value.strip("'\"")).cast(values.type)), column
+        kind = pa.float64() if is_number(values.type) else values.type
+        return _SIGNS[sign](values.cast(kind), pa.scalar(value.strip("'\"")).cast(kind)), column
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         raise InputError(
             f"the target {spec.target!r} cannot be computed: {column} is {values.type}",
@@ -130,15 +138,18 @@ def blocks(count: int, pieces: int) -> tuple[slice, ...]:
     return tuple(slice(start, stop) for start, stop in itertools.pairwise(edges))
 
 
+def is_number(kind: pa.DataType) -> bool:
+    """Whether values of an Arrow type are whole, floating or decimal numbers."""
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
+
+
 def is_usable(field: pa.Field) -> bool:
     """Whether a column can be a feature: numbers, truth values, words, dates and times."""
     kind = field.type
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
     return bool(
-        pa.types.is_integer(kind)
-        or pa.types.is_floating(kind)
-        or pa.types.is_decimal(kind)
+        is_number(kind)
         or pa.types.is_boolean(kind)
         or pa.types.is_string(kind)
         or pa.types.is_large_string(kind)
@@ -162,8 +173,8 @@ def _encoded(target: pa.ChunkedArray, spec: DataSpec) -> tuple[npt.NDArray[np.fl
         raise InputError(f"the target {spec.target!r} is {kind}", hint="a target is numbers, words or true/false")
     if not is_words and not pa.types.is_boolean(kind):
         y = target.cast(pa.float64()).to_numpy()
-        distinct = np.unique(y[:100_000])
-        if not (len(distinct) <= 2 and set(np.unique(y)) <= {0.0, 1.0}):
+        # Two whole numbers are two classes; what has more is a quantity.
+        if len(np.unique(y[:100_000])) != 2 or not pa.types.is_integer(kind) or len(np.unique(y)) != 2:
             return _values(y, spec)
     words = sorted(set(pc.unique(target.cast(pa.string())).to_pylist()))
     if len(words) < 2:
@@ -194,6 +205,12 @@ def _order(table: pa.Table, spec: DataSpec) -> npt.NDArray[np.int64]:
     column = table.column(spec.time)
     if column.null_count:
         raise InputError(f"{column.null_count:,} rows have no time in {spec.time!r}", hint="drop or repair those rows")
+    if not pa.types.is_temporal(column.type) and not is_number(column.type):
+        try:
+            column = column.cast(pa.timestamp("us"))  # ISO text
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(f"{spec.time!r} is no time: {reason}", hint="write times as 2013-01-31 08:30") from None
     # Arrow's sort is not stable: the row number settles ties.
     keyed = pa.table({"time": column, "row": pa.array(np.arange(table.num_rows))})
     order = pc.sort_indices(keyed, sort_keys=[("time", "ascending"), ("row", "ascending")])

@@ -10,6 +10,7 @@ import os
 import sys
 import tempfile
 import zipfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,6 +42,9 @@ def read_table(path: str | Path) -> pa.Table:
             f"{file} has {table.num_columns:,} columns, at most {MOST_COLUMNS:,} can be used",
             hint="store wide vectors as features of a model of their own, or drop columns first",
         )
+    twice = [name for name, count in Counter(table.column_names).items() if count > 1]
+    if twice:
+        raise InputError(f"{file} has two columns named {twice[0]!r}", hint="give every column a name of its own")
     if table.num_rows == 0:
         raise InputError(f"{file} has no rows", hint="check how the file was written")
     return table
@@ -97,9 +101,35 @@ def _read(file: Path) -> pa.Table:
     if file.suffix in (".arrow", ".feather"):
         return pyarrow.feather.read_table(file)
     if file.name.endswith((".csv", ".csv.gz", ".csv.zip")):
-        with open_csv(file) as stream:
-            return pyarrow.csv.read_csv(stream, convert_options=pyarrow.csv.ConvertOptions(strings_can_be_null=True))
+        return _read_csv(file)
     raise InputError(f"{file}: unknown kind of table", hint=f"known are {', '.join(SUFFIXES)}")
+
+
+def _read_csv(file: Path) -> pa.Table:
+    options = pyarrow.csv.ConvertOptions(strings_can_be_null=True)
+    with open_csv(file) as stream:
+        try:
+            table = pyarrow.csv.read_csv(stream, convert_options=options)
+        except pa.ArrowInvalid:
+            # Only a single thread counts rows: read again for a message that says where.
+            with open_csv(file) as again:
+                table = pyarrow.csv.read_csv(
+                    again, convert_options=options, read_options=pyarrow.csv.ReadOptions(use_threads=False)
+                )
+    for place, field in enumerate(table.schema):
+        if pa.types.is_binary(field.type):  # pyarrow's answer to text that is not UTF-8
+            raise _not_utf8(file, field.name, table.column(place))
+    return table
+
+
+def _not_utf8(file: Path, name: str, values: pa.ChunkedArray) -> InputError:
+    for row, value in enumerate(values.to_pylist()):
+        try:
+            (value or b"").decode()
+        except UnicodeDecodeError:
+            hint = f"convert it first: iconv -f LATIN1 -t UTF-8 {file.name}"
+            return InputError(f"{file}, row {row + 1} after the header, column {name!r}: not UTF-8", hint=hint)
+    return InputError(f"{file}, column {name!r}: not text", hint="is the file whole?")
 
 
 @contextmanager
