@@ -7,12 +7,18 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from trimtab.adapters.meters import process_usage
 from trimtab.adapters.runners.local import LocalRunner
+from trimtab.adapters.runners.process import LOG_BYTES
+from trimtab.adapters.runners.worker import MOST_BYTES
 from trimtab.core.model import Failure
 from trimtab.core.ports import Limits, Result, Returned, Task
 
@@ -80,12 +86,74 @@ def burn(seconds: float) -> int:
     return os.getpid()
 
 
+def sleeper(**options: Any) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"], **options)
+
+
+def leave_children_and_die() -> None:
+    print([sleeper().pid, sleeper(start_new_session=True).pid])
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def fork_and_die() -> None:
+    if os.fork() == 0:
+        time.sleep(1000)  # and holds the pipe to the parent open
+    os._exit(5)
+
+
+def breed() -> None:
+    """Four children that keep four more alive, each of them gone from the tree by a double fork."""
+    code = "import os, time\nfor _ in range(4):\n  if os.fork() == 0:\n    os.setsid()\n    if os.fork(): os._exit(0)\n"
+    for _ in range(4):
+        subprocess.Popen([sys.executable, "-c", code + "while True: pass"])
+    spin()
+
+
+def shout_forever() -> None:
+    while True:
+        print("x" * 1_000_000)
+
+
+def size_of_output() -> int:
+    return os.fstat(2).st_size
+
+
+def complain() -> None:
+    print("a complaint of its own", file=sys.stderr)
+    os._exit(1)
+
+
+def huge() -> str:
+    return "x" * (MOST_BYTES + 1)
+
+
+def an_object() -> object:
+    return object()
+
+
+def paths() -> list[str]:
+    return sys.path
+
+
+def threads() -> str:
+    return os.environ["OMP_NUM_THREADS"]
+
+
+def hold(megabytes: int) -> int:
+    return len(bytearray(b"x") * (megabytes * 2**20))
+
+
+def burn_in_child(seconds: float) -> None:
+    code = f"import time\nwhile time.process_time() < {seconds}: pass"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def task(name: str, limits: Limits | None = None, **arguments: object) -> Task:
     return Task(f"{HERE}:{name}", arguments, name, limits or Limits())  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
-def runner():  # type: ignore[no-untyped-def]
+def runner() -> Iterator[LocalRunner]:
     with LocalRunner() as runner:
         yield runner
 
@@ -121,6 +189,9 @@ def test_workers_keep_what_they_imported(runner: LocalRunner) -> None:
         ("crash", "killed by signal 11"),
         ("stumble", "raised ValueError: no such thing (test_local_runner.py, line"),
         ("nothing_finite", "not JSON"),
+        ("an_object", "not JSON"),
+        ("huge", "the result has"),
+        ("fork_and_die", "exited with code 5"),
         ("missing", "raised AttributeError"),
     ],
 )
@@ -150,6 +221,74 @@ def test_limits_are_kept(runner: LocalRunner, name: str, limits: Limits, reason:
     assert reason in result.outcome.reason
     assert result.cost.cpu_seconds < 1.5
     assert result.cost.peak_rss_bytes < 600 * 2**20
+
+
+def test_the_cpu_of_children_is_the_tasks_own(runner: LocalRunner) -> None:
+    assert 0.3 <= one(runner, task("burn_in_child", seconds=0.3)).cost.cpu_seconds < 0.6
+    assert one(runner, task("add", a=1, b=1)).cost.cpu_seconds < 0.1
+
+
+def test_the_peak_is_that_of_one_task_alone(runner: LocalRunner) -> None:
+    large, small = (one(runner, task("hold", megabytes=size)).cost.peak_rss_bytes for size in (200, 1))
+    assert large > 200 * 2**20 > small + 100 * 2**20
+
+
+def test_what_all_tasks_cost_is_what_the_worker_used() -> None:
+    with LocalRunner() as runner:
+        costs = [one(runner, task("burn", seconds=0.05)).cost.cpu_seconds for _ in range(10)]
+        pid = int(one(runner, task("burn", seconds=0.0)).outcome.value)  # type: ignore[union-attr, arg-type]
+        usage = process_usage(pid)
+    assert usage is not None
+    assert sum(costs) == pytest.approx(usage.cpu_seconds, abs=0.05)
+
+
+def test_whole_families_are_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRIMTAB_TEST_FAMILY", f"family-{os.getpid()}")
+    with LocalRunner() as runner:
+        result = one(runner, task("breed", Limits(cpu_seconds=1.0)))
+    assert isinstance(result.outcome, Failure)
+    assert not [pid for pid in family(f"family-{os.getpid()}") if _is_running(pid)]
+
+
+def test_what_outlives_a_dead_worker_is_killed(runner: LocalRunner) -> None:
+    outcome = one(runner, task("leave_children_and_die")).outcome
+    assert isinstance(outcome, Failure)
+    left = [int(word.strip(" []")) for word in outcome.reason.rsplit("[", 1)[1].split(",")]
+    assert len(left) == 2
+    assert not any(_is_running(pid) for pid in left)
+
+
+def test_endless_output_does_not_fill_the_disk(runner: LocalRunner) -> None:
+    assert "within 1 s" in one(runner, task("shout_forever", Limits(wall_seconds=1.0))).outcome.reason  # type: ignore[union-attr]
+    one(runner, task("shout"))
+    size = one(runner, task("size_of_output")).outcome
+    assert isinstance(size, Returned)
+    assert int(size.value) < LOG_BYTES  # type: ignore[arg-type]
+
+
+def test_a_failure_quotes_the_output_of_its_own_task(runner: LocalRunner) -> None:
+    reason = one(runner, task("complain")).outcome.reason  # type: ignore[union-attr]
+    assert reason == "the process exited with code 1: a complaint of its own"
+
+
+def test_a_task_finds_the_modules_that_the_parent_finds(
+    runner: LocalRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with LocalRunner(threads=2) as fresh:
+        outcomes = [result.outcome for result in fresh.map([task("paths"), task("threads")])]
+    assert isinstance(outcomes[0], Returned)
+    assert str(tmp_path) in list(outcomes[0].value)  # type: ignore[arg-type]
+    assert outcomes[1] == Returned("2")
+
+
+def test_closing_ends_a_task_that_would_never_end() -> None:
+    runner = LocalRunner()
+    results = runner.map([task("sleep"), task("sleep")])
+    threading.Timer(1.0, runner.close).start()
+    outcome = next(results).outcome
+    assert isinstance(outcome, Failure)
+    assert "killed by signal 9" in outcome.reason
 
 
 def test_what_a_task_leaves_running_is_killed(runner: LocalRunner) -> None:
@@ -193,3 +332,15 @@ def test_workers_die_with_a_parent_that_is_killed() -> None:
 def _is_running(pid: int) -> bool:
     usage = process_usage(pid)
     return usage is not None and usage.rss_bytes > 0
+
+
+def family(mark: str) -> list[int]:
+    """Processes with a mark in their environment."""
+    return [int(one.parent.name) for one in Path("/proc").glob("[0-9]*/environ") if mark.encode() in _bytes(one)]
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
