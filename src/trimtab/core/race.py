@@ -114,11 +114,12 @@ class Race(Generic[P]):
         return replace(verdict, fraction=rung.fraction) if isinstance(verdict, Comparison) else verdict
 
     def _may_climb(self, verdict: Comparison, level: int) -> bool:
+        if not can_win(verdict, self._objective):
+            return False  # and is no measure for others: what breaks a guardrail often gains most
         scores = self._scores[level]
         scores.append(verdict.gain.mid)
         places = max(2, math.ceil(len(scores) * self._ladder.keep))
-        is_among_best = sum(score > verdict.gain.mid for score in scores) < places
-        return is_among_best and can_win(verdict, self._objective)
+        return sum(score > verdict.gain.mid for score in scores) < places
 
 
 def judged(objective: Objective, current: list[Outcome], plan: list[Outcome]) -> Verdict:

@@ -94,10 +94,10 @@ class Search:
                 found = _distributions(knob)
                 distributions |= found
                 params |= _params(knob, values[knob.name])
-        penalty = UNSAFE_PENALTY if verdict.ruling == "unsafe" else CHEAP_PENALTY * (1 - verdict.fraction)
-        self._study.add_trial(
-            optuna.trial.create_trial(params=params, distributions=distributions, value=verdict.gain.mid - penalty)
-        )
+        # Unsafe plans are all equally bad: a larger gain must not draw the search further outside.
+        is_unsafe = verdict.ruling == "unsafe"
+        value = -UNSAFE_PENALTY if is_unsafe else verdict.gain.mid - CHEAP_PENALTY * (1 - verdict.fraction)
+        self._study.add_trial(optuna.trial.create_trial(params=params, distributions=distributions, value=value))
 
 
 def _is_searchable(knob: Knob) -> bool:

@@ -1,0 +1,1 @@
+"""Forecasts of request rates that policies and people use. Decides nothing itself."""

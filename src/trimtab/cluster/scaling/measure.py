@@ -1,0 +1,111 @@
+"""Replays a plan over a stretch of a trace."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+
+from trimtab.cluster.forecasting.seasonal import seasonal_quantile
+from trimtab.cluster.scaling import simulator
+from trimtab.cluster.scaling.plan import ScalingPlan
+from trimtab.cluster.scaling.queueing import Series, highest_rates, least_servers
+from trimtab.cluster.scaling.simulator import STEP, Service
+
+KINDS = {
+    "static": simulator.STATIC,
+    "hpa": simulator.HPA,
+    "keda": simulator.KEDA,
+    "knative": simulator.KNATIVE,
+    "forecast": simulator.FORECAST,
+}
+LEAD_MINUTES = 3  # the forecast policy looks at the highest forecast of the next minutes: a cold start and a sync
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What a plan did over a stretch, by minute, and in all."""
+
+    replicas: Series  # billed, mean of each minute
+    late: Series  # share of each minute's requests
+    late_share: float  # of all requests
+    replica_hours: float
+
+    @property
+    def hours_per_day(self) -> float:
+        return self.replica_hours / (len(self.replicas) / 1440)
+
+
+class History:
+    """A trace with the forecasts that policies may look at; each is made once."""
+
+    def __init__(self, rates: Series) -> None:
+        self.rates = rates
+        self._forecast = functools.lru_cache(maxsize=16)(self._make)
+
+    def forecast(self, weeks: int, quantile: float) -> Series:
+        """The highest seasonal quantile of the next minutes, for each minute; it knows the past of each minute only."""
+        return self._forecast(weeks, quantile)
+
+    def _make(self, weeks: int, quantile: float) -> Series:
+        single = seasonal_quantile(self.rates, weeks=weeks, quantile=quantile)
+        padded = np.concatenate([single, np.repeat(single[-1:], LEAD_MINUTES)])
+        windows = np.lib.stride_tricks.sliding_window_view(padded, LEAD_MINUTES + 1)
+        return np.asarray(windows.max(axis=1))
+
+
+def replayed(plan: ScalingPlan, history: History, stretch: slice, service: Service, stress: float = 1.0) -> Replay:
+    """Replay a plan over `stretch` (minutes of the trace), with the load times `stress`.
+
+    A static plan is sized by the highest rate before the stretch (or in it, when nothing came before).
+    """
+    rates = np.ascontiguousarray(history.rates[stretch]) * stress
+    forecast = np.full(len(rates), np.nan)
+    if plan.kind == "forecast":
+        forecast = history.forecast(plan.weeks, plan.quantile)[stretch] * stress
+    past = history.rates[: stretch.start] if stretch.start else history.rates[stretch]
+    needs = needed_rates(service, plan.late_share)
+    first = max(1, int(least_servers(float(rates[0]) * 1.2, needs)))
+    start = static_replicas(plan, past, service) if plan.kind == "static" else first
+    knobs = _knobs(plan, float(start))
+    numbers = np.array(
+        [
+            service.service_seconds,
+            service.allowed_seconds,
+            np.ceil(service.cold_start_seconds / STEP),
+            service.spread,
+            service.most,
+        ]
+    )
+    billed, late, late_requests = simulator.replay(rates, forecast, KINDS[plan.kind], knobs, needs, numbers, start)
+    requests = rates.sum() * 60
+    share = float(late_requests.sum() / requests) if requests > 0 else 0.0
+    return Replay(billed, late, share, float(billed.sum() / 60))
+
+
+@functools.lru_cache(maxsize=64)
+def needed_rates(service: Service, late_share: float) -> Series:
+    """The highest rate for each number of replicas at a share of late requests."""
+    return np.asarray(
+        highest_rates(service.most, service.service_seconds, service.allowed_seconds, service.spread, late_share)
+    )
+
+
+def static_replicas(plan: ScalingPlan, past: Series, service: Service) -> int:
+    """How many replicas serve `headroom` times the highest rate that was seen."""
+    return max(1, int(least_servers(plan.headroom * float(past.max()), needed_rates(service, 0.01))))
+
+
+def _knobs(plan: ScalingPlan, static: float) -> Series:
+    return np.array(
+        [
+            static if plan.kind == "static" else plan.weight,
+            plan.target,
+            max(1.0, plan.window_seconds / STEP),
+            max(1.0, plan.stabilisation_seconds / STEP),
+            plan.margin,
+            plan.trend,
+            plan.panic,
+        ]
+    )

@@ -1,0 +1,179 @@
+"""Replays a rate series against a replica policy, second by second, compiled.
+
+The queue is followed as a fluid (its backlog decides who is late while replicas are too few), the randomness within a
+replica by the steady-state formulas of `queueing` (who is late while there are enough): the queue settles within a
+second or so, the step is five. `requests.py` simulates single requests; the tests hold the two against each other.
+Replicas are billed from the moment that they are asked for; they serve after the cold start. A controller sees the
+means of past steps only, `LAG` seconds late, and acts every 15 s, as Kubernetes' does.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from trimtab.cluster.scaling.queueing import late_share, least_servers
+
+Series = npt.NDArray[np.float64]
+
+STEP = 5.0  # seconds
+SYNC_STEPS = 3
+LAG_STEPS = 3
+TOLERANCE = 0.1  # of Kubernetes' autoscaler: smaller deviations change nothing
+STATIC, HPA, KEDA, KNATIVE, FORECAST = range(5)
+
+
+@dataclass(frozen=True)
+class Service:
+    """What serves: one request's CPU seconds on a replica, and what is promised."""
+
+    service_seconds: float  # wall time of one request on an idle replica
+    allowed_seconds: float  # that a request may wait on top of it
+    cold_start_seconds: float = 60.0
+    spread: float = 1.0  # squared coefficient of variation of the service time
+    most: int = 2000  # replicas
+
+
+@numba.njit(cache=True)
+def replay(rates: Any, forecast: Any, kind: int, knobs: Any, needs: Any, service: Any, start: int) -> Any:
+    """Replay minutes of `rates` (requests/s). Returns (replicas billed, share late, requests late), each by minute.
+
+    knobs: [level, target, window steps, stabilisation steps, margin, trend, panic]; needs: `highest_rates` for the
+    forecast policy; service: [service s, allowed s, cold start steps, spread, most].
+    """
+    minutes = len(rates)
+    per_minute = int(60 / STEP)
+    cold, most = int(service[2]), int(service[4])
+    billed, late, late_requests = np.zeros(minutes), np.zeros(minutes), np.zeros(minutes)
+    pending = np.zeros(cold + 1, np.int64)
+    past_rate, past_busy = np.zeros(_MEMORY), np.zeros(_MEMORY)
+    wanted = np.ones(_MEMORY, np.int64)
+    ready, coming, backlog = start, 0, 0.0
+    known_rate, known_ready, steady = -1.0, -1, 0.0
+    panic_until, syncs = -1, 0
+    for step in range(minutes * per_minute):
+        minute = step // per_minute
+        rate = rates[minute]
+        due = pending[step % (cold + 1)]
+        if due:
+            pending[step % (cold + 1)] = 0
+            ready, coming = ready + due, coming - due
+        if rate != known_rate or ready != known_ready:
+            steady = late_share(rate, ready, service[0], service[1], service[3])
+            known_rate, known_ready = rate, ready
+        share, backlog, busy = _serve(rate, ready, backlog, service, steady)
+        billed[minute] += (ready + coming) / per_minute
+        late[minute] += share / per_minute
+        late_requests[minute] += share * rate * STEP
+        past_rate[step % _MEMORY], past_busy[step % _MEMORY] = rate, busy + backlog * service[0] / STEP
+        if step % SYNC_STEPS:
+            continue
+        desired, panic_until = _desired(
+            step, kind, knobs, needs, service, past_rate, past_busy, ready, coming, forecast[minute], panic_until
+        )
+        wanted[syncs % _MEMORY] = desired
+        syncs += 1
+        total = ready + coming
+        target = desired
+        if desired < total:
+            for back in range(min(syncs, max(1, int(knobs[3]) // SYNC_STEPS))):
+                target = max(target, wanted[(syncs - 1 - back) % _MEMORY])
+        target = max(1, min(most, target))
+        if target > total:
+            pending[(step + cold) % (cold + 1)] += target - total
+            coming += target - total
+        elif target < total:
+            ready, coming = _shrink(total - target, ready, coming, pending)
+    return billed, late, late_requests
+
+
+_MEMORY = 720  # steps that are remembered: an hour
+
+
+@numba.njit(cache=True)
+def _serve(rate: float, ready: int, backlog: float, service: Any, steady: float) -> Any:
+    """One step of the queue: (share of its arrivals that are late, backlog at its end, busy replicas)."""
+    if ready < 1:
+        return 1.0, backlog + rate * STEP, 0.0
+    arrivals, capacity = rate * STEP, ready * STEP / service[0]
+    first = backlog * service[0] / ready
+    left = max(0.0, backlog + arrivals - capacity)
+    last = left * service[0] / ready
+    busy = min(float(ready), (backlog + arrivals) * service[0] / STEP)
+    if first <= 0.0 and last <= 0.0:
+        return steady, left, busy
+    # The wait of an arrival runs linearly from `first` to `last` within the step.
+    low, high = min(first, last), max(first, last)
+    if high <= service[1]:
+        fluid = 0.0
+    elif low >= service[1]:
+        fluid = 1.0
+    else:
+        fluid = (high - service[1]) / (high - low)
+    return max(fluid, steady), left, busy
+
+
+@numba.njit(cache=True)
+def _mean(past: Any, step: int, window: int) -> float:
+    newest = step - LAG_STEPS
+    window = max(1, min(window, newest + 1))
+    total = 0.0
+    if newest < 0:
+        return float(past[0])
+    for back in range(window):
+        total += past[(newest - back) % _MEMORY]
+    return total / window
+
+
+@numba.njit(cache=True)
+def _desired(
+    step: int, kind: int, knobs: Any, needs: Any, service: Any, past_rate: Any, past_busy: Any,
+    ready: int, coming: int, forecast: float, panic_until: int,
+) -> Any:  # fmt: skip
+    """What the policy wants now, and until when Knative's panic lasts."""
+    window, target = int(knobs[2]), knobs[1]
+    total = max(1, ready + coming)
+    if kind == STATIC:
+        return math.ceil(knobs[0]), panic_until
+    if kind == HPA:
+        # Replicas that are not ready yet count as idle, so that one rise is not answered twice.
+        ratio = min(_mean(past_busy, step, window), float(ready)) / max(1, ready) / target
+        if ratio > 1.0:
+            ratio = max(1.0, ratio * ready / total)
+        if abs(ratio - 1.0) <= TOLERANCE:
+            return total, panic_until
+        return min(math.ceil(total * ratio), max(2 * total, total + 4)), panic_until
+    if kind == KEDA:
+        needed = _mean(past_rate, step, window) * service[0] / target
+        if abs(needed / total - 1.0) <= TOLERANCE:
+            return total, panic_until
+        return min(math.ceil(needed), max(2 * total, total + 4)), panic_until
+    if kind == KNATIVE:
+        stable = math.ceil(_mean(past_busy, step, window) / target)
+        panic = math.ceil(_mean(past_busy, step, max(1, window // 10)) / target)
+        if panic >= knobs[6] * max(1, ready):
+            panic_until = step + window
+        if step < panic_until:
+            return max(panic, stable, total), panic_until
+        return max(stable, total // 2), panic_until
+    now = _mean(past_rate, step, window)
+    before = _mean(past_rate, max(0, step - 60), window)
+    ahead = now + max(0.0, knobs[5] * (now - before))
+    expected = forecast if forecast == forecast else ahead  # NaN: no week has passed yet
+    return least_servers((1.0 + knobs[4]) * max(knobs[0] * expected, ahead), needs), panic_until
+
+
+@numba.njit(cache=True)
+def _shrink(count: int, ready: int, coming: int, pending: Any) -> Any:
+    """Take away replicas: those that are still starting first, the youngest before the older."""
+    for place in range(len(pending)):
+        taken = min(count, pending[place])
+        pending[place] -= taken
+        coming -= taken
+        count -= taken
+    return ready - count, coming

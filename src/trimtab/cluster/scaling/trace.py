@@ -1,0 +1,94 @@
+"""Request rates by the minute: from a table's times, or a CSV of times or of (time, rate) rows."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from trimtab.adapters.sources.tables import read_table
+from trimtab.cluster.scaling.queueing import Series
+from trimtab.core.errors import InputError
+
+LEAST_MINUTES = 2 * 24 * 60
+MOST_MINUTES = 3 * 366 * 24 * 60
+
+
+@functools.lru_cache(maxsize=4)
+def rates_of_times(table: str, column: str, per_row: float, spread_minutes: int, fingerprint: str = "") -> Series:
+    """Requests a second, by minute: each row's requests spread evenly over the minutes before its time.
+
+    Rows without a time ask for nothing. Raises InputError when the column cannot be used.
+    """
+    found = read_table(table)
+    if column not in found.column_names:
+        raise InputError(f"there is no column {column!r} (traffic.times)", hint=f"{', '.join(found.column_names[:20])}")
+    minutes = _minutes(found.column(column).drop_null(), column)
+    counts = np.bincount(minutes - minutes.min()).astype(float)
+    spread = max(1, spread_minutes)
+    kernel = np.full(spread, per_row / spread / 60)
+    # Reversed, so that the spread lies before each time.
+    rates = np.convolve(counts[::-1], kernel)[: len(counts)][::-1]
+    return _checked(np.ascontiguousarray(rates), table)
+
+
+def rates_of_file(path: Path) -> Series:
+    """Requests a second, by minute, of a CSV: a column of times (one a request), or of (time, rate) rows.
+
+    With a rate, times may be ISO times or seconds; the rate holds from its time to the next. Raises InputError.
+    """
+    table = read_table(path)
+    time = table.column(0)
+    if table.num_columns == 1:
+        minutes = _minutes(time, table.column_names[0])
+        return _checked(np.bincount(minutes - minutes.min()).astype(float) / 60, str(path))
+    values = _numbers(table.column(1), f"{path}: the second column")
+    if (values < 0).any():
+        raise InputError(f"{path}: rates must not be negative", hint="the second column is requests a second")
+    minutes = _minutes(time, table.column_names[0])
+    order = np.argsort(minutes, kind="stable")
+    minutes, values = minutes[order] - minutes.min(), values[order]
+    places = np.searchsorted(minutes, np.arange(minutes[-1] + 1), side="right") - 1
+    totals = np.bincount(minutes, weights=values)
+    counts = np.bincount(minutes)
+    means = np.where(counts > 0, totals / np.maximum(1, counts), 0.0)
+    return _checked(means[minutes[places]], str(path))
+
+
+def _minutes(column: pa.ChunkedArray, name: str) -> np.ndarray:
+    kind = column.type
+    if column.null_count:
+        raise InputError(f"{column.null_count:,} values of {name!r} are missing", hint="drop those rows")
+    try:
+        if pa.types.is_temporal(kind):
+            stamps = column.cast(pa.timestamp("s"), safe=False)
+        elif pa.types.is_string(kind):
+            stamps = pc.cast(column, pa.timestamp("s"))
+        else:
+            return (_numbers(column, name) // 60).astype(np.int64)
+    except pa.ArrowInvalid as error:
+        raise InputError(
+            f"{name!r} holds no times: {str(error).splitlines()[0]}", hint="ISO times or seconds"
+        ) from None
+    return np.asarray(stamps.cast(pa.int64()).to_numpy() // 60)
+
+
+def _numbers(column: pa.ChunkedArray, what: str) -> Series:
+    try:
+        return np.asarray(column.cast(pa.float64()).to_numpy(), float)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        raise InputError(f"{what} holds no numbers but {column.type}", hint="times, then rates") from None
+
+
+def _checked(rates: Series, where: str) -> Series:
+    if not LEAST_MINUTES <= len(rates) <= MOST_MINUTES:
+        raise InputError(
+            f"{where}: the traffic covers {len(rates) / 1440:,.1f} days", hint="from two days to three years are needed"
+        )
+    if not np.isfinite(rates).all() or rates.max() <= 0:
+        raise InputError(f"{where}: the traffic has no requests, or rates that are not finite")
+    rates.setflags(write=False)
+    return rates
