@@ -1,7 +1,7 @@
 """Does `tune` close the gap between default LightGBM and 50 Optuna trials, at a third of the CPU?
 
 All three see the same rows, encoded alike: they are trained and chosen on the search part and scored on the holdout,
-as the mean over the same ten blocks. CPU seconds are those of the process, one thread, loading the table excluded.
+as the mean over the same blocks of rows. CPU seconds are those of the process, one thread, loading the table excluded.
 
     python benchmarks/training/tune.py [--data ../shared/data] [--seeds 3] [--sets adult,diamonds]
 """

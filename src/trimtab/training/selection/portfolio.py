@@ -1,4 +1,4 @@
-"""Strong and different starts, best first. Derived by benchmarks/training/portfolio.py."""
+"""Strong and different starts, best first: what is known to do well on tables of many kinds, in several tempers."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from trimtab.training.selection.plan import ModelPlan
 
 IDEAS: tuple[tuple[str, ModelPlan], ...] = (
     ("slow learning, stopped early", ModelPlan()),
-    ("small trees", ModelPlan(leaves=12, feature_share=0.5, l2=5.0)),
-    (
-        "large trees, careful with categories",
-        ModelPlan(leaves=100, min_leaf=40, feature_share=0.5, l2=5.0, categories="smooth"),
-    ),
     ("categories by their frequency", ModelPlan(leaves=40, feature_share=0.5, categories="ranks")),
+    ("small trees, few features", ModelPlan(learning_rate=0.04, leaves=10, min_leaf=5, feature_share=0.3)),
+    (
+        "strongly regularised, careful with categories",
+        ModelPlan(learning_rate=0.04, leaves=20, min_leaf=150, l2=5.0, categories="smooth"),
+    ),
+    ("large trees, fine bins", ModelPlan(leaves=90, min_leaf=10, feature_share=0.8, max_bin=1023)),
     ("a linear model", ModelPlan(family="linear")),
 )
 
