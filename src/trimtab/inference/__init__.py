@@ -1,4 +1,4 @@
-"""The inference area: PROBLEMS lists its capabilities by import path, PARTS its folders that decide nothing themselves."""
+"""The inference area: PROBLEMS lists its capabilities by import path, PARTS its folders that decide nothing."""
 
-PROBLEMS: tuple[str, ...] = ()
+PROBLEMS: tuple[str, ...] = ("trimtab.inference.conversion.problem:CAPABILITY",)
 PARTS: tuple[str, ...] = ()
