@@ -31,7 +31,7 @@ class Caps:
     """What one call may use. Dollars and tokens of all calls are limited by the meter; `calls` counts cached ones."""
 
     calls: int = 20
-    seconds: float = 60.0
+    seconds: float = 120.0
     prompt_bytes: int = 64_000
     answer_bytes: int = 1_000_000
     answer_tokens: int = 4096
