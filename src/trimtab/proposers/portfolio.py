@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TypeVar
 
 from trimtab.core.errors import InputError
 from trimtab.core.model import Brief, Comparison, Proposal
 from trimtab.core.ports import Proposer
+from trimtab.core.space import settle
 
 P = TypeVar("P")
 
 LANGUAGE_SHARE = 0.3  # of the trials, at most: in the inner loop of a fixed space, search wins
+STALE_ANSWERS = 100  # with known plans only, after which a member counts as out of ideas
 PATIENCE = 6  # plans of a language model without a gain, in a row, after which it is not asked again
 
 
@@ -30,16 +33,27 @@ class Portfolio:
     def propose(self, brief: Brief[P]) -> Sequence[Proposal[P]]:
         """The next plans; empty when no member has any."""
         while self._first:
-            proposals = self._ask(self._first[0], brief)
-            if proposals:
+            if proposals := self._new(self._first[0], brief):
                 return proposals
             self._first.pop(0)
-        if self._language is not None and self._deserves_a_turn(self._language.name, brief):
-            proposals = self._ask(self._language, brief)
-            if proposals:
-                return proposals
+        return self._from_language(brief) or (self._ask(self._search, brief) if self._search is not None else ())
+
+    def _from_language(self, brief: Brief[P]) -> Sequence[Proposal[P]]:
+        if self._language is None or (room := self._room(self._language.name, brief)) < 1:
+            return ()
+        proposals = _unknown(self._ask(self._language, brief), brief)[:room]
+        if not proposals:
             self._language = None
-        return self._ask(self._search, brief) if self._search is not None else ()
+        return proposals
+
+    def _new(self, member: Proposer, brief: Brief[P]) -> Sequence[Proposal[P]]:
+        """What a member has that was not tried. Known plans alone would end the study: the loop sees nothing new."""
+        for _ in range(STALE_ANSWERS):
+            proposals = self._ask(member, brief)
+            unknown = _unknown(proposals, brief)
+            if unknown or not proposals:
+                return unknown
+        return ()
 
     def _ask(self, member: Proposer, brief: Brief[P]) -> Sequence[Proposal[P]]:
         try:
@@ -52,16 +66,26 @@ class Portfolio:
                 self._search = None
             return ()
 
-    def _deserves_a_turn(self, name: str, brief: Brief[P]) -> bool:
+    def _room(self, name: str, brief: Brief[P]) -> int:
+        """How many plans the language model may propose now."""
         mine = [trial for trial in brief.history if trial.proposal.by.startswith(name)]
-        if len(mine) >= LANGUAGE_SHARE * max(4, len(brief.history)):
-            return False
         best = max((_gain(trial.verdict) for trial in brief.history if trial not in mine), default=0.0)
-        fruitless = len(mine) >= PATIENCE and all(_gain(trial.verdict) <= best for trial in mine[-PATIENCE:])
-        if fruitless:
-            self.notes.append(f"{name} was not asked again: {PATIENCE} plans without a gain over the others")
+        if len(mine) >= PATIENCE and all(_gain(trial.verdict) <= max(best, 0.0) for trial in mine[-PATIENCE:]):
+            self.notes.append(f"{name} was not asked again: {PATIENCE} plans in a row without a gain over the others")
             self._language = None
-        return not fruitless
+            return 0
+        return math.floor(LANGUAGE_SHARE * max(4, len(brief.history) + 1)) - len(mine)
+
+
+def _unknown(proposals: Sequence[Proposal[P]], brief: Brief[P]) -> list[Proposal[P]]:
+    known = [brief.current, *(trial.proposal.plan for trial in brief.history)]
+    new = []
+    for proposal in proposals:
+        plan = settle(proposal.plan)
+        if plan not in known:
+            known.append(plan)
+            new.append(proposal)
+    return new
 
 
 def _gain(verdict: object) -> float:
