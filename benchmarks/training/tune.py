@@ -16,7 +16,7 @@ import statistics
 import sys
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,9 @@ def spec_of(table: Table, data: Path, folder: Path) -> DataSpec:
     file = data / table.file
     if file.suffix == ".npz":
         file = as_parquet(file, folder)
-    return DataSpec(str(file), table.target, table.time, table.exclude, positive=table.positive).stamped()
+    spec = DataSpec(str(file), table.target, table.time, table.exclude, positive=table.positive)
+    # Nothing is replayed as production here: all rows are searched or confirmed on.
+    return replace(spec, search_share=0.7, holdout_share=0.3).stamped()
 
 
 def as_parquet(file: Path, folder: Path) -> Path:
@@ -153,6 +155,7 @@ def by_block(metric: str, y: Any, predicted: Any, pieces: int) -> float:
 def trimtab(spec: DataSpec, metric: str, seed: int, budget: float) -> Ran:
     """The loop as `trimtab tune` runs it, without a language model; default LightGBM is the current plan."""
     from trimtab.core.budget import Meter
+    from trimtab.core.events import Judged
     from trimtab.core.loop import optimize
     from trimtab.core.model import Comparison
     from trimtab.proposers.portfolio import Portfolio
@@ -162,12 +165,18 @@ def trimtab(spec: DataSpec, metric: str, seed: int, budget: float) -> Ran:
     from trimtab.training.selection.plan import SEARCHED
     from trimtab.training.selection.problem import portfolio, selecting
 
-    proposer = Portfolio(Rules("portfolio", portfolio), search=Search(seed=seed, fixed=SEARCHED))
+    proposer = Portfolio(Rules("portfolio", portfolio), search=Search(seed=seed, startup=4, fixed=SEARCHED))
     search, check = Meter(cpu_seconds=budget), Meter(cpu_seconds=budget)
-    problem = selecting(spec, metric, cache=None)
-    decision = optimize(problem, proposer, search=search, check=check, ledger=MemoryLedger(), seed=seed)
+    problem, ledger = selecting(spec, metric, cache=None), MemoryLedger()
+    decision = optimize(problem, proposer, search=search, check=check, ledger=ledger, seed=seed)
     if decision.winner is None:
-        return Ran(default(spec, metric, seed, budget).value, decision.spent.cpu_seconds, "kept the default")
+        seen = "; ".join(
+            f"{one.event.verdict.reason} ({one.event.verdict.gain})"
+            for one in ledger.events(Judged)
+            if isinstance(one.event.verdict, Comparison) and one.event.verdict.split == "holdout"
+        )
+        kept = f"kept the default: {seen or decision.stopped}"
+        return Ran(default(spec, metric, seed, budget).value, decision.spent.cpu_seconds, kept)
     verdict = decision.winner.verdict
     assert isinstance(verdict, Comparison)
     return Ran(verdict.metrics[metric], decision.spent.cpu_seconds, str(decision.winner.proposal))

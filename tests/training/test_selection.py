@@ -37,6 +37,12 @@ def build_badly():
     raise MemoryError("too large")
 """
 
+FOREST = """
+from sklearn.ensemble import RandomForestClassifier
+def build_model():
+    return RandomForestClassifier(400, max_features=None, random_state=0)
+"""
+
 
 def cancer(folder: Path, current: str = "") -> Selection:
     found = load_breast_cancer()
@@ -89,6 +95,14 @@ def test_finds_a_better_model_than_a_stump_and_confirms_it(tmp_path: Path) -> No
     assert verdict.split == "holdout"
     assert verdict.gain.low > 0
     assert "lightgbm-default" in decision.baselines
+
+
+def test_the_size_of_a_large_forest_is_measured(tmp_path: Path) -> None:
+    problem = cancer(tmp_path, "own.py:build_model")
+    (tmp_path / "own.py").write_text(FOREST)
+    metrics = problem.measure(CURRENT, Sample("search", 0)).metrics
+    assert metrics["model_bytes"] > 1_000_000
+    assert metrics["train_cpu_seconds"] > 0
 
 
 def test_a_current_model_that_fails_ends_the_race_with_its_reason(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from trimtab.core.model import Decision, Json
 from trimtab.core.wire import digest
 from trimtab.pipeline import Results, Row, StageResult
+from trimtab.proposers.search import Search
 from trimtab.stages.deciding import (
     author,
     chosen_plan,
@@ -22,7 +23,7 @@ from trimtab.stages.deciding import (
     trials_table,
 )
 from trimtab.training.selection.final import fit_final
-from trimtab.training.selection.plan import DEFAULT, ModelPlan
+from trimtab.training.selection.plan import DEFAULT, SEARCHED, ModelPlan
 from trimtab.training.selection.portfolio import portfolio
 from trimtab.training.selection.problem import Selection, selecting
 from trimtab.views import decision_view
@@ -40,7 +41,10 @@ def run(workplace: Workplace, results: Results) -> StageResult:
         folder=workplace.folder,
         threads=cores(),
     )
-    decision = decide(workplace, problem, proposers(workplace, problem.name, portfolio), config.budget.tune)
+    # The portfolio's plans are what the model of the space starts from: few random ones are needed.
+    search = Search(startup=4, fixed=SEARCHED)
+    ideas = proposers(workplace, problem.name, portfolio, search=search)
+    decision = decide(workplace, problem, ideas, config.budget.tune)
     models = _keep_models(workplace, problem, decision)
     metrics = holdout_metrics(decision)
     ways = {

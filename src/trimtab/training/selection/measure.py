@@ -100,7 +100,7 @@ def fit_key(setting: Setting, plan: ModelPlan, split: Split, fraction: float) ->
     """What a fit depends on, as a short digest: the content of the table and of the user's code, not their paths."""
     code = fingerprint(_code(setting)) if plan.family == "current" and setting.current else ""
     data: Any = dump(replace(setting.data, table=""))
-    return digest([LAYOUT, data, setting.metric, code, settle(plan), split, fraction])[:32]
+    return digest([LAYOUT, data, setting.metric, setting.threads, code, settle(plan), split, fraction])[:32]
 
 
 def _code(setting: Setting) -> Path:
@@ -177,8 +177,9 @@ class _Counted(io.RawIOBase):
         self.size = 0
 
     def write(self, chunk: Any) -> int:
-        self.size += len(chunk)
-        return len(chunk)
+        size = memoryview(chunk).nbytes
+        self.size += size
+        return size
 
 
 def _size(fitted: Fitted) -> int:

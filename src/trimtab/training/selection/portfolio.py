@@ -16,6 +16,10 @@ IDEAS: tuple[tuple[str, ModelPlan], ...] = (
         "strongly regularised, careful with categories",
         ModelPlan(learning_rate=0.04, leaves=20, min_leaf=150, l2=5.0, categories="smooth"),
     ),
+    (
+        "little noise: all rows, most columns",
+        ModelPlan(leaves=12, min_leaf=2, feature_share=0.85, bagging_share=1.0, l2=5.0),
+    ),
     ("large trees, fine bins", ModelPlan(leaves=90, min_leaf=10, feature_share=0.8, max_bin=1023)),
     ("a linear model", ModelPlan(family="linear")),
 )
