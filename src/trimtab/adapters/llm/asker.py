@@ -142,6 +142,9 @@ class Asker:
 
     def _dollars(self, reply: Reply) -> float:
         stated = self._price(reply.tokens_in, reply.tokens_out)
+        unknown = f"the price of {self.name} is not known: its dollars are not counted"
+        if stated == 0 and reply.dollars is None and unknown not in self.notes:
+            self.notes.append(unknown)
         return stated if stated > 0 else max(0.0, reply.dollars or 0.0)
 
     def _price(self, tokens_in: int, tokens_out: int) -> float:
