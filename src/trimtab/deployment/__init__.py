@@ -1,4 +1,4 @@
-"""The deployment area: PROBLEMS lists its capabilities by import path, PARTS its folders that decide nothing themselves."""
+"""The deployment area: PROBLEMS lists its capabilities by import path, PARTS its folders that decide nothing."""
 
-PROBLEMS: tuple[str, ...] = ()
+PROBLEMS: tuple[str, ...] = ("trimtab.deployment.packaging.problem:CAPABILITY",)
 PARTS: tuple[str, ...] = ()
