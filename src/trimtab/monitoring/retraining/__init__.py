@@ -1,0 +1,1 @@
+"""retrain: when to train again, by replaying production."""
