@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeAlias, TypeVar, cast
 
+from trimtab.core.errors import ContractError
 from trimtab.core.model import Json
 from trimtab.core.wire import load
 
@@ -32,6 +33,9 @@ class Int:
     high: int
     log: bool = False
 
+    def __post_init__(self) -> None:
+        _check_ends(self.low, self.high, self.log and self.low < 0)
+
 
 @dataclass(frozen=True, slots=True)
 class Float:
@@ -40,6 +44,9 @@ class Float:
     low: float
     high: float
     log: bool = False
+
+    def __post_init__(self) -> None:
+        _check_ends(self.low, self.high, self.log and self.low <= 0)
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -99,22 +106,30 @@ class Knob:
 
 
 def knobs(plan_type: Any) -> tuple[Knob, ...]:
-    """The knobs of a plan type, in order. Fields without a range are fixed: they are no knobs."""
+    """The knobs of a plan type, in order; fields without a range are none. Raises ContractError for a bad condition."""
     return _knobs(plan_type)
 
 
 @functools.lru_cache(maxsize=256)
 def _knobs(plan_type: Any) -> tuple[Knob, ...]:
     hints = typing.get_type_hints(plan_type, include_extras=True)
-    found = []
+    found: list[Knob] = []
     for one in dataclasses.fields(plan_type):
         marks = typing.get_args(hints[one.name])[1:] if typing.get_origin(hints[one.name]) is Annotated else ()
         ranges = [mark for mark in marks if isinstance(mark, (Int, Float, Choice, Subset, Source))]
         whens = [mark for mark in marks if isinstance(mark, When)]
         if ranges:
-            default = None if one.default is dataclasses.MISSING else one.default
-            found.append(Knob(one.name, ranges[0], default, whens[0] if whens else None))
+            when = whens[0] if whens else None
+            if when is not None and when.knob not in [knob.name for knob in found]:
+                raise ContractError(f"{one.name} depends on {when.knob!r}, which is no knob above it")
+            found.append(Knob(one.name, ranges[0], _default(one), when))
     return tuple(found)
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return None if field.default is dataclasses.MISSING else field.default
 
 
 def faults(plan: Any) -> list[str]:
@@ -138,14 +153,28 @@ def draw(plan_type: type[P], rng: random.Random, **fixed: Any) -> P:
 
 
 def settle(plan: P) -> P:
-    """The plan with every knob that does not matter put back to its default, so that equal plans compare equal."""
+    """The plan as it is compared: knobs that do not matter at their default, subsets in order, numbers as floats."""
     values = {knob.name: getattr(plan, knob.name) for knob in knobs(type(plan))}
-    idle = {
-        knob.name: knob.default
-        for knob in knobs(type(plan))
-        if knob.default is not None and not knob.matters(values) and values[knob.name] != knob.default
-    }
-    return cast(P, dataclasses.replace(cast(Any, plan), **idle)) if idle else plan
+    changed: dict[str, Any] = {}
+    for knob in knobs(type(plan)):
+        settled = _settled(knob, values)
+        if settled is not values[knob.name]:
+            # A knob that is put back may be the reason why a later one no longer matters.
+            values[knob.name] = changed[knob.name] = settled
+    return cast(P, dataclasses.replace(cast(Any, plan), **changed)) if changed else plan
+
+
+def _settled(knob: Knob, values: Mapping[str, Any]) -> Any:
+    value = values[knob.name]
+    if not knob.matters(values):
+        return value if knob.default is None else knob.default
+    match knob.range:
+        case Float() if type(value) is int and not _fault(knob.range, value):
+            return float(value)
+        case Subset(values=names) if isinstance(value, tuple) and not _fault(knob.range, value):
+            ordered = tuple(name for name in names if name in value)
+            return value if ordered == value else ordered
+    return value
 
 
 def parse(plan_type: type[P], value: Json, base: P | None = None) -> P:
@@ -176,6 +205,13 @@ def json_schema(plan_type: type) -> dict[str, Json]:
             schema["description"] = f"only when {knob.when.knob} is one of {list(knob.when.values)}"
         properties[knob.name] = schema
     return {"type": "object", "properties": properties, "additionalProperties": False}
+
+
+def _check_ends(low: float, high: float, has_no_log: bool) -> None:
+    if not low <= high or not math.isfinite(high - low):
+        raise ValueError(f"a range goes from a finite low to a high at or above it, not from {low} to {high}")
+    if has_no_log:
+        raise ValueError(f"a range on a log scale starts above 0, not at {low}")
 
 
 def _built(plan_type: type[P], values: dict[str, Any]) -> P:
@@ -210,10 +246,11 @@ def _draw(allowed: Range, rng: random.Random) -> Any:
             # Half a step of room at both ends: the ends are as likely as the middle.
             if not log:
                 return rng.randint(low, high)
-            position = math.exp(rng.uniform(math.log(max(low, 1) - 0.5), math.log(high + 0.5)))
+            position = math.exp(rng.uniform(math.log(max(low, 1) - 0.5), math.log(max(high, 1) + 0.5)))
             return min(high, max(low, round(position)))
         case Float(low, high, log):
-            return math.exp(rng.uniform(math.log(low), math.log(high))) if log else rng.uniform(low, high)
+            drawn = math.exp(rng.uniform(math.log(low), math.log(high))) if log else rng.uniform(low, high)
+            return min(high, max(low, drawn))  # exp(log(0.3)) > 0.3
         case Choice(values=values):
             return rng.choice(values)
         case Subset(values=names):

@@ -10,6 +10,7 @@ import functools
 import hashlib
 import json
 import math
+import sys
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -32,16 +33,24 @@ def dump(value: Any) -> Json:
     if dataclasses.is_dataclass(value):
         return {"is": kind.__name__} | {name: dump(getattr(value, name)) for name in _names(kind)}
     if isinstance(value, Mapping):
-        return {str(key): dump(one) for key, one in value.items()}
+        return {_key(key): dump(one) for key, one in value.items()}
     if isinstance(value, (list, tuple, frozenset, set)):
         return [dump(one) for one in (sorted(value) if isinstance(value, (set, frozenset)) else value)]
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, Path):
         return str(value)
-    if isinstance(value, (int, bool)) or hasattr(value, "item"):
-        return dump(value.item()) if hasattr(value, "item") else int(value)  # numpy's scalars
+    if isinstance(value, (int, str)):
+        return dump(value.item()) if hasattr(value, "item") else (int if isinstance(value, int) else str)(value)
+    if getattr(value, "shape", None) == () and hasattr(value, "item"):
+        return dump(value.item())  # numpy's scalars
     raise TypeError(f"cannot write a {kind.__name__} as JSON")
+
+
+def _key(key: Any) -> str:
+    if isinstance(key, str) or type(key) is int:
+        return str(key)
+    raise TypeError(f"cannot write a {type(key).__name__} as the key of a JSON object")
 
 
 def load(kind: Any, value: Any) -> Any:
@@ -136,7 +145,7 @@ def _load_collection(origin: Any, inner: tuple[Any, ...], value: Any, at: str) -
     if issubclass(origin, Mapping):
         if not isinstance(value, Mapping):
             raise ValueError(f"{at or 'value'}: expected an object, not {value!r:.60}")
-        return {key: _load(inner[1], one, f"{at}.{key}") for key, one in value.items()}
+        return {_load_key(inner[0], key, at): _load(inner[1], one, f"{at}.{key}") for key, one in value.items()}
     if isinstance(value, str) or not isinstance(value, Sequence):
         raise ValueError(f"{at or 'value'}: expected a list, not {value!r:.60}")
     if origin is tuple and not (len(inner) == 2 and inner[1] is Ellipsis):
@@ -144,7 +153,15 @@ def _load_collection(origin: Any, inner: tuple[Any, ...], value: Any, at: str) -
             raise ValueError(f"{at or 'value'}: expected {len(inner)} values, not {len(value)}")
         return tuple(_load(one, each, f"{at}[{i}]") for i, (one, each) in enumerate(zip(inner, value, strict=True)))
     loaded = [_load(inner[0], one, f"{at}[{i}]") for i, one in enumerate(value)]
-    return loaded if origin in (list, Sequence) else (frozenset if origin is frozenset else tuple)(loaded)
+    return origin(loaded) if origin in (tuple, set, frozenset) else loaded
+
+
+def _load_key(kind: Any, key: Any, at: str) -> Any:
+    if kind is not int:
+        return _load(kind, key, at)
+    if not (isinstance(key, str) and key.removeprefix("-").isdecimal()):
+        raise ValueError(f"{at or 'value'}: expected a whole number as key, not {key!r:.60}")
+    return int(key)
 
 
 def _load_scalar(kind: Any, value: Any, at: str) -> Any:
@@ -152,14 +169,25 @@ def _load_scalar(kind: Any, value: Any, at: str) -> Any:
         return None
     if kind is float and value in ("inf", "-inf"):
         return float(value)
-    if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+    if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool) and _is_float(value):
         return float(value)
     if kind in (int, str, bool) and type(value) is kind:
         return value
     if kind is Path and isinstance(value, str):
         return Path(value)
     if kind is datetime and isinstance(value, str):
-        return datetime.fromisoformat(value)
+        return _moment(value, at)
     if kind in (dict, list) and isinstance(value, kind):
         return value
     raise ValueError(f"{at or 'value'}: expected {getattr(kind, '__name__', kind)}, not {value!r:.60}")
+
+
+def _is_float(value: float) -> bool:
+    return abs(value) <= sys.float_info.max  # neither NaN nor a whole number with 400 digits is
+
+
+def _moment(value: str, at: str) -> datetime:
+    try:
+        return datetime.fromisoformat(value)
+    except ValueError:
+        raise ValueError(f"{at or 'value'}: expected a time in ISO 8601, not {value!r:.60}") from None
