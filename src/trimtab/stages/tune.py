@@ -27,7 +27,7 @@ from trimtab.training.selection.plan import DEFAULT, SEARCHED, ModelPlan
 from trimtab.training.selection.portfolio import portfolio
 from trimtab.training.selection.problem import Selection, selecting
 from trimtab.views import decision_view
-from trimtab.workplace import Workplace, cores
+from trimtab.workplace import Workplace
 
 
 def run(workplace: Workplace, results: Results) -> StageResult:
@@ -39,7 +39,7 @@ def run(workplace: Workplace, results: Results) -> StageResult:
         cache=Path(workplace.cache),
         current=config.model.current,
         folder=workplace.folder,
-        threads=cores(),
+        threads=1,  # more of them spin while one waits for a busy core: the same fit costs many times the CPU
     )
     # The portfolio's plans are what the model of the space starts from: few random ones are needed.
     search = Search(startup=4, fixed=SEARCHED)
