@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from trimtab.adapters.meters import process_usage
 from trimtab.adapters.runners.local import LocalRunner
 from trimtab.adapters.runners.process import LOG_BYTES
 from trimtab.adapters.runners.worker import MOST_BYTES
+from trimtab.core.errors import OutsideError
 from trimtab.core.model import Failure
 from trimtab.core.ports import Limits, Result, Returned, Task
 
@@ -121,6 +123,10 @@ def size_of_output() -> int:
 def complain() -> None:
     print("a complaint of its own", file=sys.stderr)
     os._exit(1)
+
+
+def addresses() -> int:
+    return resource.getrlimit(resource.RLIMIT_AS)[0]
 
 
 def huge() -> str:
@@ -280,6 +286,24 @@ def test_a_task_finds_the_modules_that_the_parent_finds(
     assert isinstance(outcomes[0], Returned)
     assert str(tmp_path) in list(outcomes[0].value)  # type: ignore[arg-type]
     assert outcomes[1] == Returned("2")
+
+
+def test_a_burst_of_memory_is_bounded_and_the_bound_ends_with_the_task(runner: LocalRunner) -> None:
+    limited, free = runner.map([task("addresses", Limits(memory_bytes=2**28)), task("addresses")])
+    assert isinstance(limited.outcome, Returned)
+    assert 2**28 < int(limited.outcome.value) < 2**28 + 20 * 2**30  # type: ignore[arg-type]
+    assert free.outcome == Returned(resource.getrlimit(resource.RLIMIT_AS)[0])
+
+
+@pytest.mark.parametrize(
+    ("program", "reason"), [("/bin/false", "exited with code 1"), ("/no/such/python", "could not be started")]
+)
+def test_workers_that_cannot_start_are_the_operators_to_mend(
+    program: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", program)
+    with LocalRunner() as broken, pytest.raises(OutsideError, match=reason):
+        one(broken, task("add", a=1, b=1))
 
 
 def test_closing_ends_a_task_that_would_never_end() -> None:

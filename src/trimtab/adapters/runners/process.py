@@ -39,15 +39,7 @@ class WorkerProcess:
         reads, to = os.pipe()
         back, writes = os.pipe()
         self._to: BinaryIO = os.fdopen(to, "wb")
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "trimtab.adapters.runners.worker", str(reads), str(writes)],
-            pass_fds=(reads, writes),
-            stdin=subprocess.DEVNULL,
-            stdout=self._log,
-            stderr=self._log,
-            start_new_session=True,  # a group of its own: Ctrl-C in a terminal is the parent's to answer
-            env=_environment(threads, self._mark),
-        )
+        self._process = _started([str(reads), str(writes)], self._log, _environment(threads, self._mark))
         os.close(reads)
         os.close(writes)
         self._from = _Answers(back, self._process)
@@ -170,6 +162,21 @@ class _Answers:
         file, self._file = self._file, -1
         if file >= 0:
             os.close(file)
+
+
+def _started(pipes: list[str], log: IO[bytes], environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "trimtab.adapters.runners.worker", *pipes],
+            pass_fds=[int(pipe) for pipe in pipes],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,  # a group of its own: Ctrl-C in a terminal is the parent's to answer
+            env=environment,
+        )
+    except OSError as error:
+        raise OutsideError(f"a worker could not be started: {error}", hint="are processes or memory short?") from error
 
 
 def end_tree(process: subprocess.Popen[bytes], mark: str, patience_seconds: float = 2.0) -> None:
