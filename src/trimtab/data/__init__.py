@@ -1,4 +1,4 @@
-"""The data area: PROBLEMS lists its capabilities by import path, PARTS its folders that decide nothing themselves."""
+"""The data area: PROBLEMS lists its capabilities by import path, PARTS its folders that decide nothing."""
 
-PROBLEMS: tuple[str, ...] = ()
+PROBLEMS: tuple[str, ...] = ("trimtab.data.quality.problem:CAPABILITY",)
 PARTS: tuple[str, ...] = ()

@@ -4,4 +4,4 @@ PROBLEMS: tuple[str, ...] = (
     "trimtab.monitoring.drift.problem:CAPABILITY",
     "trimtab.monitoring.retraining.problem:CAPABILITY",
 )
-PARTS: tuple[str, ...] = ("performance",)
+PARTS: tuple[str, ...] = ("performance", "profile")

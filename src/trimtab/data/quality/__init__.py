@@ -1,0 +1,1 @@
+"""check: repairs and drops are proposals; the downstream model on held-out rows decides."""

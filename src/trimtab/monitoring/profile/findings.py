@@ -1,0 +1,148 @@
+"""What is wrong with a table, by its profile: missing, constant, impossible, outlying, duplicated. Leaks: `leaks.py`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from trimtab.core.model import Json
+from trimtab.monitoring.profile.profile import Column, NumberColumn, Profile, WordColumn
+
+Kind = Literal[
+    "missing", "all_missing", "constant", "near_constant", "impossible", "outlying", "infinite", "duplicated",
+    "duplicate_rows", "identifier", "spelling", "skipped", "leaking", "later",
+]  # fmt: skip
+
+MISSING_SHARE = 0.05
+NEAR_CONSTANT_SHARE = 0.999
+OUTLYING_FENCES = 10.0  # interquartile ranges beyond the quartiles
+MOST_OUTLYING_SHARE = 0.01  # more than that is a long tail, not an error
+NEGATIVE_SHARE = 0.002  # so few negative values beside so many others are suspect
+IDENTIFIER_SHARE = 0.5
+DUPLICATE_ROWS_SHARE = 0.001
+_CLOCK_NAME = re.compile(r"time|clock|hhmm", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong or suspect: where, how much of it, and what to do."""
+
+    kind: Kind
+    column: str
+    share: float  # of the rows
+    message: str
+    remedy: str
+    low: float | None = None  # values outside [low, high] are meant, where that is what is wrong
+    high: float | None = None
+
+    def as_json(self) -> dict[str, Json]:
+        """For faces and the ledger."""
+        return {
+            "kind": self.kind,
+            "column": self.column,
+            "share": round(self.share, 6),
+            "message": self.message,
+            "remedy": self.remedy,
+        }
+
+
+def findings(profile: Profile) -> tuple[Finding, ...]:
+    """All findings of a profile, column by column."""
+    found = [one for column in profile.columns.values() for one in _of_column(column)]
+    for name, kind in profile.skipped.items():
+        found.append(Finding("skipped", name, 1.0, f"values of type {kind} cannot be used", "flatten or drop it"))
+    for first, second in profile.equal_columns:
+        message = f"holds the same values as {first} in every row"
+        found.append(Finding("duplicated", second, 1.0, message, f"drop it: {first} says the same"))
+    if profile.duplicate_share > DUPLICATE_ROWS_SHARE:
+        share = profile.duplicate_share
+        found.append(Finding("duplicate_rows", "", share, f"{share:.2%} of the rows repeat others", "keep one of each"))
+    return tuple(found)
+
+
+def _of_column(column: Column) -> Iterator[Finding]:
+    if column.rows == 0 or column.present == 0:
+        yield Finding("all_missing", column.name, 1.0, "has no value in any row", "drop it")
+        return
+    share = column.missing / column.rows
+    if share > MISSING_SHARE:
+        yield Finding("missing", column.name, share, f"{share:.1%} of the rows have no value", "see how it comes about")
+    yield from _of_words(column) if isinstance(column, WordColumn) else _of_numbers(column)
+
+
+def _of_words(column: WordColumn) -> Iterator[Finding]:
+    top = max(column.words.values(), default=0) / column.present
+    if len(column.words) == 1 and not column.other:
+        yield Finding("constant", column.name, 1.0, "has one value only", "drop it")
+    elif top > NEAR_CONSTANT_SHARE:
+        yield Finding("near_constant", column.name, top, f"{top:.2%} of the rows share one value", "drop it")
+    if (len(column.words) + column.other) / column.present > IDENTIFIER_SHARE and column.present > 100:
+        message = f"{len(column.words) + column.other:,} values in {column.present:,} rows: an identifier"
+        yield Finding("identifier", column.name, 1.0, message, "drop it: what is learned of it does not carry over")
+    variants = _spellings(column)
+    if variants:
+        yield Finding("spelling", column.name, variants[1], f"spells the same in several ways: {variants[0]}", "unify")
+
+
+def _spellings(column: WordColumn) -> tuple[str, float] | None:
+    by_form: dict[str, list[str]] = {}
+    for word in column.words:
+        by_form.setdefault(" ".join(word.casefold().split()), []).append(word)
+    several = [words for words in by_form.values() if len(words) > 1]
+    if not several or len(column.words) > 10_000:
+        return None
+    rarer = sum(sum(column.words[word] for word in words) - max(column.words[w] for w in words) for words in several)
+    return ", ".join(repr(word[:30]) for word in several[0][:3]), rarer / column.present
+
+
+def _of_numbers(column: NumberColumn) -> Iterator[Finding]:
+    if column.infinite:
+        share = column.infinite / column.rows
+        yield Finding("infinite", column.name, share, f"{column.infinite:,} values are infinite", "treat as missing")
+    if column.low == column.high:
+        yield Finding("constant", column.name, 1.0, f"is {column.low:g} in every row", "drop it")
+        return
+    q1, median, q3 = column.quantiles((0.25, 0.5, 0.75))
+    width = q3 - q1
+    if column.kind == "time":
+        return
+    low, high = q1 - OUTLYING_FENCES * width, q3 + OUTLYING_FENCES * width
+    few = column.negative / column.present
+    if 0 < few < NEGATIVE_SHARE and median > 0 and column.low < min(0.0, q1 - 3 * width):
+        yield Finding(
+            "impossible", column.name, few, f"{column.negative:,} values are negative, down to {column.low:g}",
+            "treat as missing", 0.0, None,
+        )  # fmt: skip
+    if _looks_like_a_clock(column):
+        wrong = _clock_errors(column)
+        if wrong:
+            message = f"looks like HHMM, but {wrong:.2%} of the values are no such time"
+            yield Finding("impossible", column.name, wrong, message, "treat as missing", 0.0, 2400.0)
+    if width > 0:
+        share = _outside(column, low, high)
+        if 0 < share < MOST_OUTLYING_SHARE:
+            message = f"{share:.3%} of the values lie outside {low:g} to {high:g} ({column.low:g} to {column.high:g})"
+            yield Finding("outlying", column.name, share, message, "see whether they are errors", low, high)
+
+
+def _looks_like_a_clock(column: NumberColumn) -> bool:
+    is_named = bool(_CLOCK_NAME.search(column.name))
+    return is_named and column.low >= 0 and 1300 < column.high < 10_000 and column.quantiles((0.99,))[0] <= 2400
+
+
+def _clock_errors(column: NumberColumn) -> float:
+    return _outside(column, 0.0, 2400.0)
+
+
+def _outside(column: NumberColumn, low: float, high: float) -> float:
+    """Share of the present values below `low` or above `high`, to the width of a bin."""
+    import numpy as np
+
+    from trimtab.monitoring.profile.histogram import edges, ordered
+
+    if column.low >= low and column.high <= high:
+        return 0.0
+    middles, counts = edges(column.reference), ordered(column.counts)
+    return float(counts[(middles < low) | (middles > high)].sum()) / max(1, int(np.sum(counts)))
