@@ -39,7 +39,7 @@ class Server:
         return self.log.read().decode(errors="replace")[-1500:]
 
     def cpu_seconds(self) -> float:
-        """CPU time of all its processes so far, from the scheduler: finer than the ticks of /proc/PID/stat."""
+        """CPU time of all its living processes so far, finer than the ticks of /proc/PID/stat."""
         return sum(_scheduled(pid) for pid in tree(self.process.pid))
 
     def resident_bytes(self) -> int:
@@ -129,11 +129,8 @@ def _die_with_parent() -> None:
 
 
 def _scheduled(pid: int) -> float:
-    total = 0.0
+    # The kernel's CPU clock of another process: in nanoseconds, and with the time of threads that have ended.
     try:
-        for thread in os.listdir(f"/proc/{pid}/task"):
-            total += int(Path(f"/proc/{pid}/task/{thread}/schedstat").read_text(encoding="ascii").split()[0]) / 1e9
-    except (OSError, IndexError):
-        usage = process_usage(pid)
-        return usage.cpu_seconds if usage else 0.0
-    return total
+        return time.clock_gettime((~pid << 3) | 2)
+    except OSError:
+        return 0.0
