@@ -25,6 +25,7 @@ class ModelPlan:
     leaves: Annotated[int, Int(4, 255, log=True), BOOSTED] = 31
     min_leaf: Annotated[int, Int(1, 300, log=True), BOOSTED] = 20
     feature_share: Annotated[float, Float(0.2, 1.0), BOOSTED] = 0.7
+    node_share: Annotated[float, Float(0.1, 1.0), BOOSTED] = 1.0  # of the columns, drawn anew for every split
     bagging_share: Annotated[float, Float(0.4, 1.0), BOOSTED] = 0.8
     l2: Annotated[float, Float(LIKE_NONE, 50.0, log=True), BOOSTED] = LIKE_NONE
     # LightGBM's own splits of categories, the same with strong smoothing, or ranks by frequency as plain numbers.
@@ -48,6 +49,7 @@ def boosting_params(plan: ModelPlan, metric: str) -> dict[str, Any]:
         "num_leaves": plan.leaves,
         "min_data_in_leaf": plan.min_leaf,
         "feature_fraction": plan.feature_share,
+        "feature_fraction_bynode": plan.node_share,
         "lambda_l2": plan.l2 if plan.l2 > LIKE_NONE else 0.0,
         "max_bin": plan.max_bin,
     }

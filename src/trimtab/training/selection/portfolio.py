@@ -11,7 +11,11 @@ from trimtab.training.selection.plan import ModelPlan
 IDEAS: tuple[tuple[str, ModelPlan], ...] = (
     ("slow learning, stopped early", ModelPlan()),
     ("categories by their frequency", ModelPlan(leaves=40, feature_share=0.5, categories="ranks")),
-    ("small trees, few features", ModelPlan(learning_rate=0.04, leaves=10, min_leaf=5, feature_share=0.3)),
+    ("small trees, few features", ModelPlan(learning_rate=0.03, leaves=20, min_leaf=5, feature_share=0.3)),
+    (
+        "other columns at every split, like a forest",
+        ModelPlan(learning_rate=0.03, leaves=20, min_leaf=100, feature_share=1.0, node_share=0.2, categories="smooth"),
+    ),
     (
         "strongly regularised, careful with categories",
         ModelPlan(learning_rate=0.04, leaves=20, min_leaf=150, l2=5.0, categories="smooth"),
