@@ -63,6 +63,7 @@ class Serving(Section):
 class Traffic(Section):
     times: str = Field("", description="a column whose times are the requests' times, or a .csv of (time, rate) rows")
     requests_per_row: PositiveFloat = Field(1.0, description="requests that each row of the column stands for")
+    spread_minutes: PositiveInt = Field(1, description="minutes before its time over which a row's requests come")
 
 
 class Production(Section):
@@ -71,6 +72,7 @@ class Production(Section):
         0, description="today's policy: windows between trainings, 0 never"
     )
     labels: PositiveInt = Field(500, description="labels that may be bought a window")
+    training_dollars: Cost = Field(0.0, description="what a training costs beside its CPU time: review, rollout")
     quality_value: Cost = Field(
         1000.0, description="dollars a month that one whole unit of the metric is worth (0.01 AUC: a hundredth of it)"
     )

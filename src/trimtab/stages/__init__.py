@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from trimtab.core.errors import InputError
 from trimtab.pipeline import Stage
-from trimtab.stages import tune
+from trimtab.stages import check, convert, drift, package, retrain, scale, tune
+
+_LIMITS = ("budget.measurement_seconds", "budget.memory_gb")
 
 STAGES: tuple[Stage, ...] = (
-    Stage("tune", tune.run, ("data", "model", "budget.tune", "budget.measurement_seconds", "budget.memory_gb")),
+    Stage("check", check.run, ("data", "model.metric", "budget.check", "budget.model_calls", *_LIMITS)),
+    Stage("tune", tune.run, ("data", "model", "budget.tune", *_LIMITS), ("check",)),
+    Stage("convert", convert.run, ("model", "budget.convert", *_LIMITS), ("check", "tune")),
+    Stage("package", package.run, ("serving", "budget.package", *_LIMITS), ("check", "tune", "convert")),
+    Stage("drift", drift.run, ("production", *_LIMITS), ("check", "tune")),
+    Stage("retrain", retrain.run, ("production", "prices", "budget.retrain", *_LIMITS), ("check", "tune")),
+    Stage("scale", scale.run, ("serving", "traffic", "budget.scale", *_LIMITS), ("package",)),
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 from trimtab.adapters.sources.dataset import DataSpec
@@ -123,6 +124,13 @@ def cleaned(workplace: Workplace, results: Results) -> DataSpec:
     """The data as the check stage left it: without what leaks and what was dropped."""
     if "check" not in results:
         return workplace.data
-    facts = results["check"].facts
-    dropped = tuple(str(name) for name in facts.get("exclude", ()))  # type: ignore[union-attr]
-    return replace(workplace.data, exclude=tuple(dict.fromkeys((*workplace.data.exclude, *dropped))))
+    facts: Any = results["check"].facts
+    excluded = tuple(dict.fromkeys((*workplace.data.exclude, *facts.get("exclude", ()))))
+    data = replace(workplace.data, exclude=excluded)
+    return replace(data, table=facts["table"]).stamped() if facts.get("table") else data
+
+
+def model_folder(workplace: Workplace, results: Results, way: str) -> Path:
+    """Where `tune` left the "current", "free" or "chosen" model."""
+    models: Any = results["tune"].facts["models"]
+    return workplace.store / str(models[way])

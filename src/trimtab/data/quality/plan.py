@@ -29,4 +29,4 @@ class Action:
 def repair_plan(names: tuple[str, ...]) -> Any:
     """The plan type for a table: one knob, the actions to take; none by default."""
     field = ("actions", Annotated[tuple[str, ...], Subset(*names)], ())
-    return make_dataclass("RepairPlan", [field], frozen=True, module=__name__)
+    return make_dataclass("RepairPlan", [field], frozen=True, namespace={"__module__": __name__})
