@@ -20,12 +20,14 @@ from trimtab.core.errors import InputError
 from trimtab.core.loop import optimize
 from trimtab.core.model import Brief, Comparison, Refusal, Sample, Spend
 from trimtab.core.space import faults
+from trimtab.proposers.portfolio import Portfolio
 from trimtab.proposers.rules import Rules
+from trimtab.proposers.search import Search
 from trimtab.testing import MemoryLedger
 from trimtab.training.selection.final import fit_final
 from trimtab.training.selection.fitting import chosen
 from trimtab.training.selection.measure import look
-from trimtab.training.selection.plan import CURRENT, DEFAULT, ModelPlan
+from trimtab.training.selection.plan import CURRENT, DEFAULT, SEARCHED, ModelPlan
 from trimtab.training.selection.portfolio import portfolio
 from trimtab.training.selection.problem import CAPABILITY, Selection, selecting
 
@@ -194,3 +196,14 @@ def test_every_start_lies_in_the_space(tmp_path: Path) -> None:
         problem.goal, problem.plan_type, DEFAULT, problem.objective, problem.observe(), (), Spend(cpu_seconds=1.0)
     )
     assert [faults(one.plan) for one in portfolio(brief)] == [[]] * len(portfolio(brief))
+
+
+def test_classical_search_looks_at_boosting_only_and_learns_from_the_starts(tmp_path: Path) -> None:
+    problem = CAPABILITY.sample(tmp_path, 0)
+    search = Search(seed=0, startup=4, fixed=SEARCHED)
+    proposer = Portfolio(Rules("portfolio", portfolio), search=search)
+    decision = optimize(problem, proposer, search=Meter(measurements=60), check=Meter(), ledger=MemoryLedger())
+    searched = [one.proposal.plan for one in decision.trials if one.proposal.by == "search"]
+    assert len(searched) >= 3
+    assert {one.family for one in searched} == {"lightgbm"}
+    assert len(set(searched)) == len(searched)
