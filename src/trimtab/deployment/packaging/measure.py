@@ -28,6 +28,7 @@ from trimtab.deployment.packaging.server import Server, kill, start
 from trimtab.deployment.packaging.service import options_for, write_service
 
 CONNECTIONS = 4
+WARM_SECONDS, WARM_REQUESTS = 0.3, 100
 MOST_ROWS = 1000  # distinct rows that are asked
 ALLOWED = 1e-12  # JSON carries every float64 whole; only threads may sum in another order
 
@@ -40,7 +41,7 @@ class Setting:
     chosen: str
     current: str
     cache: str
-    seconds: float = 2.0
+    seconds: float = 1.0
     requests: int = 4000
     own_environment: bool = True
 
@@ -54,7 +55,7 @@ class Questions:
 
 
 def measured(setting: Setting, plan: ServicePlan, sample: Sample) -> Measurement:
-    """One load run against the plan's service, which is kept alive for the next run of it."""
+    """One load run against the plan's service."""
     server = _server(setting, plan)
     asked = questions(setting, plan.form, sample.split)
     before = server.cpu_seconds()
@@ -133,23 +134,27 @@ def example_of(setting: Setting, form: Path) -> dict[str, Json]:
     return raw_rows(rows.table, Encoding.from_json(load_form(form).encoding))[0]
 
 
-_LIVING: list[Server] = []
+_LIVING: dict[tuple[Setting, ServicePlan], Server] = {}
 
 
-@functools.lru_cache(maxsize=4)
 def _server(setting: Setting, plan: ServicePlan) -> Server:
+    """The plan's service, warm: kept alive in this process, or started again where a runner ends what a task left."""
+    kept = _LIVING.get((setting, plan))
+    if kept is not None and kept.process.poll() is None:
+        return kept
     service = service_of(setting, plan)
     own = setting.own_environment
     python = environment(service / "constraints.txt", Path(setting.cache)) if own else Path(sys.executable)
-    _LIVING.append(start(service, python))
-    return _LIVING[-1]
+    server = start(service, python)
+    _LIVING[setting, plan] = server
+    ask_all(server, questions(setting, plan.form, "search"), WARM_SECONDS, WARM_REQUESTS)
+    return server
 
 
 def close_servers() -> None:
     """End the services that measurements kept alive in this process."""
-    _server.cache_clear()
     while _LIVING:
-        kill(_LIVING.pop())
+        kill(_LIVING.popitem()[1])
 
 
 atexit.register(close_servers)

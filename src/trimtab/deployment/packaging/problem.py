@@ -30,7 +30,7 @@ class Packaging:
     cache: str
     current: str = ""
     latency_ms: float = 100.0
-    seconds: float = 2.0
+    seconds: float = 1.0  # of one load run
     requests: int = 4000
     own_environment: bool = True
     name: str = "package"
