@@ -42,7 +42,9 @@ def run(workplace: Workplace, results: Results) -> StageResult:
         leaks, measured = _leaks(workplace, table)
         found += leaks
         meanings, notes = _asked(workplace, profile, measured, leaks)
-    excluded = tuple(dict.fromkeys(one.column for one in leaks if one.column not in workplace.data.exclude))
+    # What the user declared as known is told, not taken away: it is their word against a suspicion.
+    settled = {*workplace.data.exclude, *workplace.config.data.known}
+    excluded = tuple(dict.fromkeys(one.column for one in leaks if one.column not in settled))
     data = _without(workplace.data, excluded)
     problem = Repairs(data, workplace.config.model.metric, _actions(data, found), cores())
     if not problem.actions:
@@ -52,7 +54,8 @@ def run(workplace: Workplace, results: Results) -> StageResult:
     )
     chosen = problem.chosen(chosen_plan(decision).actions)
     facts = _facts(profile, found, measured, meanings, notes)
-    facts["exclude"] = [*excluded, *dropped(chosen)]
+    facts["exclude"] = list(excluded)
+    facts["dropped"] = list(dropped(chosen))
     facts["table"] = _write_repaired(workplace, table, chosen)
     facts["tables"] = [*_list(facts["tables"]), trials_table(decision.trials, problem.objective)]
     row = Row(

@@ -126,7 +126,7 @@ def cleaned(workplace: Workplace, results: Results) -> DataSpec:
         return workplace.data
     facts: Any = results["check"].facts
     excluded = tuple(dict.fromkeys((*workplace.data.exclude, *facts.get("exclude", ()))))
-    data = replace(workplace.data, exclude=excluded)
+    data = replace(workplace.data, exclude=excluded, dropped=tuple(facts.get("dropped", ())))
     return replace(data, table=facts["table"]).stamped() if facts.get("table") else data
 
 

@@ -60,8 +60,8 @@ def run(workplace: Workplace, results: Results) -> StageResult:
         "optimum_trainings": list(best.trained_before),
         "notes": [
             f"On the unseen half, the chosen policy costs ${metrics['chosen']['regret_dollars_per_month']:,.2f} a "
-            f"month more than hindsight, today's ${metrics['current']['regret_dollars_per_month']:,.2f}. Hindsight trains "
-            f"{len(best.trained_before)} times.",
+            f"month more than hindsight, today's ${metrics['current']['regret_dollars_per_month']:,.2f}. "
+            f"Hindsight trains {len(best.trained_before)} times.",
         ],
         "tables": [_policies_table(decision)],
         "plots": [_bars(decision)],

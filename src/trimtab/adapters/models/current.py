@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from trimtab.adapters.models.artifact import Estimator, Fitted, to_frame
-from trimtab.adapters.models.encoding import Encoding
+from trimtab.adapters.models.learn_encoding import learn
 from trimtab.adapters.sources.dataset import Dataset
 from trimtab.adapters.sources.tables import import_function
 from trimtab.core.errors import InputError
@@ -31,9 +31,10 @@ def load_current(source: str, folder: Path) -> Any:
     return model
 
 
-def fit_current(source: str, folder: Path, dataset: Dataset, encoding: Encoding) -> Fitted:
-    """Fit the user's model on a pandas DataFrame of the raw columns that the encoding names."""
+def fit_current(source: str, folder: Path, dataset: Dataset) -> Fitted:
+    """Fit the user's model on a pandas DataFrame of all raw columns that are known: it chooses its own."""
     model = load_current(source, folder)
+    encoding = learn(dataset, dataset.raw_names)
     names = [column.name for column in encoding.columns]
     y = dataset.y if dataset.task == "regression" else dataset.y.astype(int)
     model.fit(to_frame(dataset.table, names), y)

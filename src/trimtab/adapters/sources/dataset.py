@@ -36,7 +36,8 @@ class DataSpec:
     table: str  # path of a file
     target: str  # a column, or a comparison such as "arr_delay > 15"
     time: str = ""  # the column that orders rows; empty: a seeded shuffle stands in
-    exclude: tuple[str, ...] = ()  # not known when a prediction is asked for, or dropped
+    exclude: tuple[str, ...] = ()  # not known when a prediction is asked for
+    dropped: tuple[str, ...] = ()  # known, but not used; today's own model still gets them
     fingerprint: str = ""  # SHA-256 of the table, so that keys follow the content
     search_share: float = 0.60
     holdout_share: float = 0.15
@@ -55,7 +56,8 @@ class Dataset:
     y: npt.NDArray[np.float64]  # (n,) class numbers or values
     task: Task
     classes: tuple[str, ...]  # of a binary or multiclass target, in the order of their numbers
-    names: tuple[str, ...]  # the columns that may be used
+    names: tuple[str, ...]  # the columns that are used
+    raw_names: tuple[str, ...] = ()  # the columns that may be used: those that are dropped as well
 
     def __len__(self) -> int:
         return len(self.y)
@@ -92,7 +94,10 @@ def _load(spec: DataSpec) -> Dataset:
     names = tuple(name for name in table.column_names if name not in excluded and is_usable(table.schema.field(name)))
     if not names:
         raise InputError(f"{spec.table} has no column to predict {spec.target!r} from", hint="check what is excluded")
-    return Dataset(table.take(pa.array(order)), y[order], task, classes, names)
+    used = tuple(name for name in names if name not in spec.dropped)
+    if not used:
+        raise InputError("every column is dropped: nothing is left to learn from", hint="drop fewer")
+    return Dataset(table.take(pa.array(order)), y[order], task, classes, used, names)
 
 
 def target_of(table: pa.Table, spec: DataSpec) -> tuple[pa.ChunkedArray, str]:

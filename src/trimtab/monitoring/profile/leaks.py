@@ -21,7 +21,8 @@ from trimtab.adapters.sources.dataset import Dataset, blocks
 GONE_SHARE = 0.5  # missing in more than that of the rows without a target
 WHOLE_SHARE = 0.01  # and in less than that of the others
 MOST_ROWS = 40_000
-CLEARLY = 0.05  # how much better than all others together is suspect
+NEAR = 0.05  # a column that comes so near all others together is compared with them without itself
+CLEARLY = 0.1  # how much better than all others together is suspect
 NEARLY_PERFECT = 0.98
 Z = 3.0  # standard errors over the blocks that must lie between
 
@@ -72,7 +73,7 @@ def strengths(train: Dataset, held_out: Dataset, names: tuple[str, ...], trusted
         rivals = together
         if name in trusted:
             rest = tuple(other for other in trusted if other != name)
-            alone_is_near = _score(held_out, singles[name]) > _score(held_out, together) - CLEARLY
+            alone_is_near = _score(held_out, singles[name]) > _score(held_out, together) - NEAR
             # Only a column that comes near all others together is worth a training without it.
             rivals = _predicted(train, held_out, rest, rounds=60) if rest and alone_is_near else together
         found.append(_compared(name, held_out, singles[name], rivals))

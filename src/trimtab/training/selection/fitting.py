@@ -84,7 +84,7 @@ def train(rows: Rows, request: Request) -> Trained:
     if family == "current":
         if not request.current:
             raise InputError("there is no current model", hint="name it as model.current = 'file.py:function'")
-        return Trained(fit_current(request.current, Path(request.folder), rows.dataset, rows.encoding), 0)
+        return Trained(fit_current(request.current, Path(request.folder), rows.dataset), 0)
     model = linear_model(request.plan.strength, rows.encoding, rows.dataset.task)
     y = rows.dataset.y if rows.dataset.task == "regression" else rows.dataset.y.astype(int)
     model.fit(rows.x, y)
