@@ -136,7 +136,7 @@ def test_a_folder_that_is_not_whole_is_refused(tmp_path: Path) -> None:
 
 def test_the_users_own_model_is_fitted_on_raw_columns_and_kept(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(FOREST)
-    model = fit_current("mine.py:build_model", tmp_path, cancer(), learn(cancer()))
+    model = fit_current("mine.py:build_model", tmp_path, cancer())
     save(tmp_path / "model", model, {})
     again = load_fitted(tmp_path / "model").predict_table(cancer().table)
     assert score("auc", cancer().y, again) > 0.99

@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from trimtab.core import studies
 from trimtab.core.budget import Meter, charged
-from trimtab.core.confirm import Confirmed, confirm
+from trimtab.core.confirm import confirm
 from trimtab.core.errors import InputError
 from trimtab.core.model import Brief, Decision, Failure, Proposal, Sample
 from trimtab.core.ports import Ledger, Limits, Problem, Proposer, Runner
@@ -52,8 +52,8 @@ def optimize(
         return past
     study = studies.open_study(problem, key, proposer.name, ledger, runner, limits, seed)
     stopped = reason_current_fails(study, search)
-    if stopped:
-        return studies.decide(study, (), Confirmed(None, {}, ()), search.spent, stopped)
+    if stopped:  # not decided: when the user has mended it, asking again must measure again
+        return studies.undecided(study, search.spent, stopped)
     race = Race(study, search)
     for name, plan in study.baselines.items():
         race.enter(Proposal(plan, name, "a baseline: always in the race"), is_baseline=True)

@@ -35,6 +35,7 @@ class Bench(Generic[P]):
         self._past = {
             (one.event.plan_key, one.event.sample, one.event.arm): one.event.outcome
             for one in ledger.events(Measured, study=study)
+            if isinstance(one.event.outcome, Measurement)  # a failure may have been the machine's: tried again
         }
         self._known: dict[tuple[str, Sample, str], Outcome] = {}
 

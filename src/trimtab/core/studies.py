@@ -97,6 +97,11 @@ def decide(
     )
 
 
+def undecided(study: Study[P], spent: Spend, stopped: str) -> Decision[P]:
+    """A decision that could not be made, which the ledger does not hold."""
+    return Decision("", study.key, study.problem.name, study.current, None, (), {}, spent, stopped)
+
+
 def recall(problem: Problem[P], study: str, ledger: Ledger) -> Decision[P] | None:
     """The decision of a study that the ledger has seen to its end, or None."""
     ended = next(ledger.events(Decided, study=study), None)

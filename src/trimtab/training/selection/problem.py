@@ -9,6 +9,7 @@ from pathlib import Path
 
 from trimtab.adapters.models.metrics import GOAL, require_metric
 from trimtab.adapters.sources.dataset import Dataset, DataSpec, load, part
+from trimtab.adapters.sources.tables import fingerprint
 from trimtab.core.model import Evidence, Guardrail, Ladder, Measurement, Objective, Rung, Sample
 from trimtab.core.ports import Capability
 from trimtab.training.selection.evidence import facts
@@ -35,6 +36,7 @@ class Selection:
     first_look: float = 1.0  # share of the rows on the first rung; 1: every look is a full one
     blocks: int = BLOCKS
     most_predict_us: float = 0.0  # CPU microseconds that a prediction, one of many, may cost; 0: no bound
+    code: str = ""  # a hash of the current model's source: an edited model is another study
     name: str = "tune"
 
     @property
@@ -88,8 +90,17 @@ def selecting(
     require_metric(metric, dataset.task)
     share = FIRST_ROWS / len(part(dataset, data, "train"))
     first_look = share if share <= LARGEST_LOOK else 1.0
+    code = fingerprint(folder / (current.partition(".py:")[0] + ".py")) if current else ""
     return Selection(
-        data, metric, str(cache or ""), current, str(folder), threads, first_look, blocks_for(dataset, data)
+        data=data,
+        metric=metric,
+        cache=str(cache or ""),
+        current=current,
+        folder=str(folder),
+        threads=threads,
+        first_look=first_look,
+        blocks=blocks_for(dataset, data),
+        code=code,
     )
 
 
