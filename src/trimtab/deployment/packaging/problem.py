@@ -15,7 +15,7 @@ from trimtab.deployment.packaging.measure import Setting, measured
 from trimtab.deployment.packaging.plan import CHOSEN, CURRENT, ServicePlan
 
 RUNS = 4
-MARGIN = 0.05
+MARGIN = 0.1  # neighbours on the same cores shift the CPU time of equal requests by some per cent
 
 
 @dataclass(frozen=True)
