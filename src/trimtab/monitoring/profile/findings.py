@@ -1,4 +1,4 @@
-"""What is wrong with a table, by its profile: missing, constant, impossible, outlying, duplicated. Leaks: `leaks.py`."""
+"""What is wrong with a table, by its profile: missing, constant, impossible, outlying, duplicated values."""
 
 from __future__ import annotations
 
@@ -78,8 +78,8 @@ def _of_words(column: WordColumn) -> Iterator[Finding]:
         yield Finding("constant", column.name, 1.0, "has one value only", "drop it")
     elif top > NEAR_CONSTANT_SHARE:
         yield Finding("near_constant", column.name, top, f"{top:.2%} of the rows share one value", "drop it")
-    if (len(column.words) + column.other) / column.present > IDENTIFIER_SHARE and column.present > 100:
-        message = f"{len(column.words) + column.other:,} values in {column.present:,} rows: an identifier"
+    if column.distinct / column.present > IDENTIFIER_SHARE and column.present > 100:
+        message = f"{column.distinct:,} values in {column.present:,} rows: an identifier"
         yield Finding("identifier", column.name, 1.0, message, "drop it: what is learned of it does not carry over")
     variants = _spellings(column)
     if variants:
@@ -110,7 +110,8 @@ def _of_numbers(column: NumberColumn) -> Iterator[Finding]:
         return
     low, high = q1 - OUTLYING_FENCES * width, q3 + OUTLYING_FENCES * width
     few = column.negative / column.present
-    if 0 < few < NEGATIVE_SHARE and median > 0 and column.low < min(0.0, q1 - 3 * width):
+    is_far = column.low < q1 - 3 * width or column.repeats_one_negative
+    if 0 < few < NEGATIVE_SHARE and median > 0 and is_far:
         yield Finding(
             "impossible", column.name, few, f"{column.negative:,} values are negative, down to {column.low:g}",
             "treat as missing", 0.0, None,
@@ -121,7 +122,7 @@ def _of_numbers(column: NumberColumn) -> Iterator[Finding]:
             message = f"looks like HHMM, but {wrong:.2%} of the values are no such time"
             yield Finding("impossible", column.name, wrong, message, "treat as missing", 0.0, 2400.0)
     if width > 0:
-        share = _outside(column, low, high)
+        share = column.outside(low, high)
         if 0 < share < MOST_OUTLYING_SHARE:
             message = f"{share:.3%} of the values lie outside {low:g} to {high:g} ({column.low:g} to {column.high:g})"
             yield Finding("outlying", column.name, share, message, "see whether they are errors", low, high)
@@ -133,16 +134,4 @@ def _looks_like_a_clock(column: NumberColumn) -> bool:
 
 
 def _clock_errors(column: NumberColumn) -> float:
-    return _outside(column, 0.0, 2400.0)
-
-
-def _outside(column: NumberColumn, low: float, high: float) -> float:
-    """Share of the present values below `low` or above `high`, to the width of a bin."""
-    import numpy as np
-
-    from trimtab.monitoring.profile.histogram import edges, ordered
-
-    if column.low >= low and column.high <= high:
-        return 0.0
-    middles, counts = edges(column.reference), ordered(column.counts)
-    return float(counts[(middles < low) | (middles > high)].sum()) / max(1, int(np.sum(counts)))
+    return column.outside(0.0, 2400.0)

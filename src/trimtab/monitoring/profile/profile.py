@@ -11,21 +11,25 @@ import numpy as np
 
 from trimtab.core.errors import ContractError
 from trimtab.core.model import Json
-from trimtab.monitoring.profile.histogram import Counts, distance, quantiles
+from trimtab.monitoring.profile import histogram
+from trimtab.monitoring.profile.histogram import Histogram
+from trimtab.monitoring.profile.sketch import Hashes, RowSample, distinct
+from trimtab.monitoring.profile.words import Words
 
 SHARES = (0.001, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 0.999)
 ATOM_SHARE = 0.01
-MOST_WORDS = 100_000  # distinct values of one column that are counted; beyond, new ones only count as "other"
+LEAST_REPEATS = 5
+KEY_SHARE = 0.95  # estimates of distinct values are good to 2 %
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class NumberColumn:
     """A numeric (or time, in seconds) column."""
 
     name: str
     type: str
-    reference: float
-    counts: Counts
+    histogram: Histogram
+    registers: Hashes
     rows: int
     missing: int
     infinite: int
@@ -33,8 +37,8 @@ class NumberColumn:
     negative: int
     low: float
     high: float
-    total: float  # of x - reference
-    squares: float
+    mean: float  # of the finite values, as are the squares
+    squares: float  # sum of squared distances from the mean
     kind: Literal["number", "time"] = "number"
 
     @property
@@ -43,28 +47,37 @@ class NumberColumn:
         return self.rows - self.missing - self.infinite
 
     @property
-    def mean(self) -> float:
-        return self.reference + self.total / self.present if self.present else math.nan
-
-    @property
     def deviation(self) -> float:
         """Standard deviation."""
-        if self.present < 2:
-            return math.nan
-        spread = self.squares - self.total**2 / self.present
-        return math.sqrt(max(0.0, spread) / (self.present - 1))
-
-    def quantiles(self, shares: tuple[float, ...] = SHARES) -> tuple[float, ...]:
-        """Values below which these shares of the column lie."""
-        return quantiles(self.counts, self.reference, shares)
+        return math.sqrt(max(0.0, self.squares) / (self.present - 1)) if self.present > 1 else math.nan
 
     @property
-    def filled_bins(self) -> int:
-        """How many bins hold a value: at most the number of distinct values."""
-        return int(np.count_nonzero(self.counts))
+    def distinct(self) -> int:
+        """About how many distinct values there are."""
+        return min(self.present, round(distinct(self.registers)))
+
+    def quantiles(self, shares: tuple[float, ...] = SHARES) -> tuple[float, ...]:
+        """Values below which these shares of the column lie, to the width of a bin, within the least and the most."""
+        found = histogram.quantiles(self.histogram, shares)
+        return tuple(min(self.high, max(self.low, value)) for value in found)
+
+    def outside(self, low: float, high: float) -> float:
+        """Share of the present values below `low` or above `high`, to the width of a bin."""
+        if self.low >= low and self.high <= high:
+            return 0.0
+        return histogram.share_outside(self.histogram, low, high)
+
+    @property
+    def repeats_one_negative(self) -> bool:
+        """Whether its negative values are all about the same, as a code for "missing" is."""
+        return self.negative >= LEAST_REPEATS and histogram.bins_below(self.histogram, 0.0) == 1
+
+    def atoms(self) -> dict[float, float]:
+        """Values that hold at least 1 % of the column each, and their share, to the width of a bin."""
+        return histogram.atoms(self.histogram, ATOM_SHARE)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class WordColumn:
     """A column of words, truth values or other discrete things."""
 
@@ -72,48 +85,92 @@ class WordColumn:
     type: str
     rows: int
     missing: int
-    words: Mapping[str, int]
-    other: int = 0  # values beyond MOST_WORDS distinct ones
+    counted: Words
+    registers: Hashes
     kind: Literal["word"] = "word"
 
     @property
     def present(self) -> int:
         return self.rows - self.missing
 
+    @property
+    def words(self) -> Mapping[str, int]:
+        """Counts of words: of all of them, or of a sample and the frequent ones when there are very many."""
+        return self.counted.counts
+
+    @property
+    def other(self) -> int:
+        """Values whose words are not in `words`."""
+        return self.counted.other
+
+    @property
+    def distinct(self) -> int:
+        """How many distinct words: exact when all are counted."""
+        if not self.other:
+            return len(self.words)
+        return min(self.present, max(len(self.words), round(distinct(self.registers))))
+
 
 Column = NumberColumn | WordColumn
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Profile:
-    """A whole table. `skipped`: columns of types that cannot be profiled; `row_sample`: hashes of a sample of rows."""
+    """A whole table. `skipped`: columns of types that cannot be profiled."""
 
     rows: int
     columns: Mapping[str, Column]
     skipped: Mapping[str, str] = field(default_factory=dict)
-    sampled_rows: int = 0
-    distinct_sampled_rows: int = 0
+    row_sample: RowSample = field(default_factory=RowSample)
     equal_columns: tuple[tuple[str, str], ...] = ()
 
     @property
     def duplicate_share(self) -> float:
-        """Estimated share of rows that repeat another one, from all rows whose hash falls into a fixed sample."""
-        return 1 - self.distinct_sampled_rows / self.sampled_rows if self.sampled_rows else 0.0
+        """Share of rows that repeat another one: exact up to 262,144 distinct rows, then of a sample by hash."""
+        seen = int(self.row_sample.counts.sum())
+        return 1 - len(self.row_sample.hashes) / seen if seen else 0.0
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Columns that could identify a row: complete, and (by estimate) a value of its own in each row."""
+        columns = self.columns.items()
+        whole = (name for name, one in columns if one.present == one.rows and one.distinct >= KEY_SHARE * one.rows)
+        return tuple(whole) if self.rows > 1 else ()
 
 
 def merge(one: Profile, other: Profile) -> Profile:
-    """The profile of both tables' rows. Row duplicates across the two are not seen. Raises ContractError."""
+    """The profile of both tables' rows; counts are those of the whole, to the bit. Raises ContractError."""
     if set(one.columns) != set(other.columns):
         raise ContractError("the two profiles have different columns", hint="profile the same columns")
+    if not (one.rows and other.rows):
+        return one if one.rows else other
     columns = {name: _merged(column, other.columns[name]) for name, column in one.columns.items()}
+    theirs = other.row_sample
     return Profile(
         one.rows + other.rows,
         columns,
         one.skipped,
-        one.sampled_rows + other.sampled_rows,
-        one.distinct_sampled_rows + other.distinct_sampled_rows,
+        one.row_sample.add(theirs.hashes, theirs.counts, theirs.halvings),
         tuple(pair for pair in one.equal_columns if pair in other.equal_columns),
     )
+
+
+def is_equal(one: Column, other: Column) -> bool:
+    """Whether all counts of two columns are the same."""
+    if isinstance(one, NumberColumn) and isinstance(other, NumberColumn):
+        facts = [
+            (c.missing, c.infinite, c.zero, c.negative, c.low, c.high, c.histogram.reference) for c in (one, other)
+        ]
+        first, second = one.histogram, other.histogram
+        return (
+            facts[0] == facts[1]
+            and np.array_equal(one.registers, other.registers)
+            and np.array_equal(first.places, second.places)
+            and np.array_equal(first.counts, second.counts)
+        )
+    if isinstance(one, WordColumn) and isinstance(other, WordColumn):
+        return one.missing == other.missing and one.words == other.words
+    return False
 
 
 def column_distance(one: Column, other: Column) -> float:
@@ -123,7 +180,7 @@ def column_distance(one: Column, other: Column) -> float:
     """
     if isinstance(one, NumberColumn) and isinstance(other, NumberColumn):
         _require_reference(one, other)
-        return distance(one.counts, other.counts)
+        return histogram.distance(one.histogram, other.histogram)
     if isinstance(one, WordColumn) and isinstance(other, WordColumn):
         names = {*one.words, *other.words}
         gaps = (abs(one.words.get(w, 0) / one.present - other.words.get(w, 0) / other.present) for w in names)
@@ -136,6 +193,7 @@ def summary(profile: Profile) -> dict[str, Json]:
     return {
         "rows": profile.rows,
         "duplicate_share": round(profile.duplicate_share, 6),
+        "keys": list(profile.keys),
         "columns": {name: _described(column) for name, column in profile.columns.items()},
         "skipped": dict(profile.skipped),
     }
@@ -145,7 +203,7 @@ def _described(column: Column) -> dict[str, Json]:
     if isinstance(column, WordColumn):
         common = sorted(column.words.items(), key=lambda one: (-one[1], one[0]))[:10]
         words: dict[str, Json] = {word[:60]: count for word, count in common}
-        return {"type": column.type, "missing": column.missing, "distinct": len(column.words), "common": words}
+        return {"type": column.type, "missing": column.missing, "distinct": column.distinct, "common": words}
     described: dict[str, Json] = {"type": column.type, "missing": column.missing, "infinite": column.infinite}
     if column.present:
         named = zip(SHARES, column.quantiles(), strict=True)
@@ -153,32 +211,51 @@ def _described(column: Column) -> dict[str, Json]:
             "low": column.low,
             "high": column.high,
             "mean": column.mean,
+            "distinct": column.distinct,
             "zero": column.zero,
             "negative": column.negative,
-            "quantiles": {str(share): float(f"{value:.6g}") for share, value in named},
+            "quantiles": {str(share): value for share, value in named},
         }
     return described
 
 
 def _merged(one: Column, other: Column) -> Column:
     if isinstance(one, NumberColumn) and isinstance(other, NumberColumn):
-        _require_reference(one, other)
-        sums = {
-            name: getattr(one, name) + getattr(other, name)
-            for name in ("counts", "rows", "missing", "infinite", "zero", "negative", "total", "squares")
-        }
-        return replace(one, low=min(one.low, other.low), high=max(one.high, other.high), **sums)
+        return _merged_numbers(one, other)
     if isinstance(one, WordColumn) and isinstance(other, WordColumn):
-        words = dict(one.words)
-        for word, count in other.words.items():
-            words[word] = words.get(word, 0) + count
-        rows, missing = one.rows + other.rows, one.missing + other.missing
-        return replace(one, rows=rows, missing=missing, words=words, other=one.other + other.other)
+        return replace(
+            one,
+            rows=one.rows + other.rows,
+            missing=one.missing + other.missing,
+            counted=one.counted.merged(other.counted),
+            registers=np.minimum(one.registers, other.registers),
+        )
     raise ContractError(f"{one.name} has another kind in the other profile")
 
 
+def _merged_numbers(one: NumberColumn, other: NumberColumn) -> NumberColumn:
+    _require_reference(one, other)
+    sums = {
+        name: getattr(one, name) + getattr(other, name) for name in ("rows", "missing", "infinite", "zero", "negative")
+    }
+    count = one.present + other.present
+    # Chan's rule: no loss of digits when the means are far from zero.
+    gap = other.mean - one.mean if one.present and other.present else 0.0
+    first = one if one.present else other
+    return replace(
+        one,
+        **sums,
+        histogram=histogram.merged(one.histogram, other.histogram),
+        registers=np.minimum(one.registers, other.registers),
+        low=min(one.low, other.low),
+        high=max(one.high, other.high),
+        mean=first.mean + gap * other.present / count if count else math.nan,
+        squares=one.squares + other.squares + gap * gap * one.present * other.present / max(1, count),
+    )
+
+
 def _require_reference(one: NumberColumn, other: NumberColumn) -> None:
-    if one.reference != other.reference:
+    if one.histogram.reference != other.histogram.reference:
         raise ContractError(
             f"{one.name} has different references", hint="give the first profile's references to the second"
         )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterable, Iterator, Mapping
+import math
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,41 +17,66 @@ import pyarrow.feather
 import pyarrow.parquet
 
 from trimtab.adapters.sources.dataset import is_usable
-from trimtab.adapters.sources.tables import MOST_COLUMNS, open_csv, require_file
+from trimtab.adapters.sources.tables import MOST_COLUMNS, open_csv, read_table, require_file
 from trimtab.core.errors import InputError
-from trimtab.monitoring.profile.histogram import BINS, MOMENTS, count_values
-from trimtab.monitoring.profile.profile import MOST_WORDS, Column, NumberColumn, Profile, WordColumn
+from trimtab.monitoring.profile.histogram import BINS, Counter, Histogram, Reference, choose_reference, merged
+from trimtab.monitoring.profile.profile import Column, NumberColumn, Profile, WordColumn, is_equal
+from trimtab.monitoring.profile.sketch import EMPTY, MISSING, MOST_ROWS, REGISTERS, Hashes, RowSample, fold
+from trimtab.monitoring.profile.words import Tally, hashes_of
 
-SAMPLED = 16  # one row hash in so many is kept: a row and its duplicates are kept or left out together
-MOST_HASHED_ROWS = 20_000_000
 BATCH_ROWS = 131_072
+REPETITIVE_BYTES = 8.0
+CSV_BLOCK_BYTES = 8 << 20
+LOOKED_AT = 1000  # words that tell whether a column repeats its words
+WIDE = 256  # from so many columns on, they share one table of counts, emptied after each batch
+PRINTED = 997  # every so many'th value goes into the digests that equal columns share
 
 
 @dataclass
 class _Numbers:
     """What has been seen of a numeric column."""
 
-    reference: float
-    counts: npt.NDArray[np.uint32] = field(default_factory=lambda: np.zeros(BINS, np.uint32))
-    totals: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(MOMENTS))
-    extremes: npt.NDArray[np.float64] = field(default_factory=lambda: np.array([np.inf, -np.inf]))
+    counter: Counter
+    registers: Hashes = field(default_factory=lambda: np.full(REGISTERS, EMPTY, np.uint64))
+    kept: Histogram | None = None
+    missing: int = 0
+    infinite: int = 0
+    zero: int = 0
+    negative: int = 0
 
 
 @dataclass
 class _Words:
-    """What has been seen of a column of words."""
+    """What has been seen of a column of words; `pending` counts the codes of `dictionary`."""
 
-    counts: dict[str, int] = field(default_factory=dict)
+    tally: Tally = field(default_factory=Tally)
+    registers: Hashes = field(default_factory=lambda: np.full(REGISTERS, EMPTY, np.uint64))
     missing: int = 0
-    other: int = 0
+    dictionary: Any = None
+    hashes: Hashes = field(default_factory=lambda: np.zeros(0, np.uint64))
+    pending: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
 
-def profile_table(table: pa.Table, references: Mapping[str, float] | None = None) -> Profile:
+@dataclass
+class _Scan:
+    """What has been seen of a table."""
+
+    references: Mapping[str, Reference]
+    is_wide: bool
+    seen: dict[str, _Numbers | _Words] = field(default_factory=dict)
+    shared: Any = None
+    rows: int = 0
+    row_hashes: list[Hashes] = field(default_factory=list)
+    row_sample: RowSample = field(default_factory=RowSample)
+    prints: dict[str, int] = field(default_factory=dict)
+
+
+def profile_table(table: pa.Table, references: Mapping[str, Reference] | None = None) -> Profile:
     """The profile of a table in memory. `references`: another profile's, so that the two can be compared or merged."""
     return profile_batches(table.schema, table.to_batches(max_chunksize=BATCH_ROWS), references)
 
 
-def profile_file(path: str | Path, references: Mapping[str, float] | None = None) -> Profile:
+def profile_file(path: str | Path, references: Mapping[str, Reference] | None = None) -> Profile:
     """The profile of a file, in one pass that holds one batch at a time. Raises InputError when it cannot be read."""
     file = Path(path)
     require_file(file)
@@ -59,55 +85,80 @@ def profile_file(path: str | Path, references: Mapping[str, float] | None = None
             return _profile_parquet(file, references)
         if file.suffix in (".arrow", ".feather"):
             return profile_table(pyarrow.feather.read_table(file, memory_map=True), references)
-        with open_csv(file) as stream, pyarrow.csv.open_csv(stream) as reader:
-            return profile_batches(reader.schema, reader, references)
-    except pa.ArrowException as error:
-        raise InputError(f"{file} cannot be read: {str(error).splitlines()[0]}", hint="is the file whole?") from None
+        if file.name.endswith((".csv", ".csv.gz", ".csv.zip")):
+            return _profile_csv(file, references)
+    except (pa.ArrowException, OSError, EOFError, zipfile.BadZipFile):
+        pass  # reading it whole says where it is broken, or succeeds where types only show later in the file
+    return profile_table(read_table(file), references)
 
 
-def references_of(profile: Profile) -> dict[str, float]:
+def _profile_csv(file: Path, references: Mapping[str, Reference] | None) -> Profile:
+    options = pyarrow.csv.ConvertOptions(strings_can_be_null=True)
+    blocks = pyarrow.csv.ReadOptions(use_threads=False, block_size=CSV_BLOCK_BYTES)
+    with open_csv(file) as stream, pyarrow.csv.open_csv(stream, blocks, convert_options=options) as reader:
+        if any(pa.types.is_binary(one.type) for one in reader.schema):  # pyarrow's answer to text that is not UTF-8
+            raise pa.ArrowInvalid("not text")
+        return profile_batches(reader.schema, reader, references)
+
+
+def references_of(profile: Profile) -> dict[str, Reference]:
     """The references of the numeric columns, for a profile that is to be compared with this one."""
-    return {name: one.reference for name, one in profile.columns.items() if isinstance(one, NumberColumn)}
+    return {name: one.histogram.reference for name, one in profile.columns.items() if isinstance(one, NumberColumn)}
 
 
 def profile_batches(
-    schema: pa.Schema, batches: Iterable[pa.RecordBatch], references: Mapping[str, float] | None = None
+    schema: pa.Schema, batches: Iterable[pa.RecordBatch], references: Mapping[str, Reference] | None = None
 ) -> Profile:
     """The profile of batches of one schema. Raises InputError for too many columns."""
     if len(schema) > MOST_COLUMNS:
         raise InputError(f"{len(schema):,} columns", hint=f"at most {MOST_COLUMNS:,} can be profiled")
-    usable = [one.name for one in schema if is_usable(one)]
+    usable = [place for place, one in enumerate(schema) if is_usable(one)]
     skipped = {one.name: str(one.type) for one in schema if not is_usable(one)}
-    seen: dict[str, _Numbers | _Words] = {}
-    rows, hashes = 0, []
-    equal: set[tuple[str, str]] | None = None
-    scratch = np.empty(BATCH_ROWS, np.float32)
+    scan = _Scan(references or {}, len(usable) > WIDE)
     for batch in batches:
-        rows += batch.num_rows
-        hashed = np.zeros(batch.num_rows, np.uint64)
-        sums: dict[str, int] = {}
-        if len(scratch) < batch.num_rows:
-            scratch = np.empty(batch.num_rows, np.float32)
-        for name in usable:
-            values = batch.column(name)
-            coded = _see(name, values, seen, references or {}, scratch)
-            if rows <= MOST_HASHED_ROWS:
-                sums[name] = _mix(hashed, coded)
-        if rows <= MOST_HASHED_ROWS:
-            hashes.append(hashed[hashed % np.uint64(SAMPLED) == 0])
-            pairs = _equal_pairs(sums)
-            equal = pairs if equal is None else equal & pairs
-    sample = np.concatenate(hashes) if hashes else np.zeros(0, np.uint64)
-    columns = {name: _column(schema.field(name), one, rows) for name, one in seen.items()}
-    return Profile(rows, columns, skipped, len(sample), len(np.unique(sample)), tuple(sorted(equal or ())))
+        if batch.num_rows:
+            _see_batch(scan, schema, batch, usable)
+    columns = {schema.field(place).name: _column(schema.field(place), scan) for place in usable}
+    return Profile(scan.rows, columns, skipped, _sampled(scan), _equal_pairs(scan.prints, columns))
 
 
-def _profile_parquet(file: Path, references: Mapping[str, float] | None) -> Profile:
-    words = [one.name for one in pyarrow.parquet.read_schema(file) if pa.types.is_string(one.type)]
+def _see_batch(scan: _Scan, schema: pa.Schema, batch: pa.RecordBatch, usable: Sequence[int]) -> None:
+    scan.rows += batch.num_rows
+    hashes = np.zeros(batch.num_rows, np.uint64)
+    for place in usable:
+        name, values = schema.field(place).name, batch.column(place)
+        bits, registers = (_see_numbers if _is_number(values.type) else _see_words)(scan, name, values)
+        fold(bits, hashes, registers)
+        print_ = hash((scan.prints.get(name, 0), bits[::PRINTED].tobytes(), bits[-1:].tobytes()))
+        scan.prints[name] = print_
+    scan.row_hashes.append(hashes[hashes <= np.uint64(scan.row_sample.limit)])
+    if sum(map(len, scan.row_hashes)) > MOST_ROWS:
+        scan.row_sample = _sampled(scan)
+
+
+def _sampled(scan: _Scan) -> RowSample:
+    hashes = np.concatenate(scan.row_hashes) if scan.row_hashes else np.zeros(0, np.uint64)
+    scan.row_hashes.clear()
+    return scan.row_sample.add(hashes)
+
+
+def _profile_parquet(file: Path, references: Mapping[str, Reference] | None) -> Profile:
+    with pyarrow.parquet.ParquetFile(file) as plain:
+        words = _repetitive(plain.metadata, plain.schema_arrow)
     # Dictionaries of words are counted by code: no string is looked at twice.
     with pyarrow.parquet.ParquetFile(file, read_dictionary=words) as parquet:
         batches = parquet.iter_batches(batch_size=BATCH_ROWS, use_threads=False)
         return profile_batches(parquet.schema_arrow, _released(batches), references)
+
+
+def _repetitive(metadata: Any, schema: pa.Schema) -> list[str]:
+    """Columns of words that the first row group stores in a few bytes a value: as a dictionary."""
+    if not metadata.num_row_groups:
+        return []
+    group = metadata.row_group(0)
+    chunks = {chunk.path_in_schema: chunk for chunk in map(group.column, range(group.num_columns))}
+    words = [one.name for one in schema if pa.types.is_string(one.type) and one.name in chunks]
+    return [name for name in words if chunks[name].total_uncompressed_size < REPETITIVE_BYTES * group.num_rows]
 
 
 def _released(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -117,84 +168,88 @@ def _released(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
             pa.default_memory_pool().release_unused()
 
 
-def _see(
-    name: str, values: pa.Array, seen: dict[str, _Numbers | _Words], references: Mapping[str, float], scratch: Any
-) -> npt.NDArray[Any]:
-    """Count one chunk of a column; returns codes of its values, for the row hashes."""
-    if _is_number(values.type):
-        numbers = _floats(values)
-        if name not in seen:
-            seen[name] = _Numbers(references.get(name, _reference(numbers)))
-        one = seen[name]
-        assert isinstance(one, _Numbers)
-        count_values(numbers, scratch[: len(numbers)], one.reference, one.counts, one.totals, one.extremes)
-        return numbers
-    words = seen.setdefault(name, _Words())
+def _see_numbers(scan: _Scan, name: str, values: pa.Array) -> tuple[Hashes, Hashes]:
+    """Count one chunk of a column; returns the bits of its values, for the hashes, and the column's registers."""
+    numbers = _floats(values)
+    one = scan.seen.get(name)
+    if one is None:
+        one = scan.seen[name] = _Numbers(_counter(scan, scan.references.get(name) or choose_reference(numbers)))
+    assert isinstance(one, _Numbers)
+    finite = numbers
+    # A sum is finite only if all values are: the cheapest test.
+    if values.null_count or not np.isfinite(numbers.sum()):
+        finite = numbers[np.isfinite(numbers)]
+        one.infinite += int(np.isinf(numbers).sum())
+        one.missing += len(numbers) - len(finite) - int(np.isinf(numbers).sum())
+    if scan.is_wide:
+        one.counter.resume()
+    low, high = one.counter.add(finite)
+    if low <= 0:
+        one.negative += int(np.count_nonzero(finite < 0))
+        one.zero += len(finite) - int(np.count_nonzero(finite)) if high >= 0 else 0
+    if scan.is_wide:
+        found = one.counter.histogram()
+        one.kept = found if one.kept is None else merged(one.kept, found)
+    return numbers.view(np.uint64), one.registers
+
+
+def _counter(scan: _Scan, reference: Reference) -> Counter:
+    if scan.is_wide and scan.shared is None:
+        scan.shared = np.zeros(BINS, np.uint32)
+    return Counter(reference, scan.shared)
+
+
+def _see_words(scan: _Scan, name: str, values: pa.Array) -> tuple[Hashes, Hashes]:
+    words = scan.seen.setdefault(name, _Words())
     assert isinstance(words, _Words)
-    return _count_words(values, words)
+    if not pa.types.is_dictionary(values.type):
+        values = values.cast(pa.string())
+        if len(set(values[:LOOKED_AT].to_pylist())) > LOOKED_AT / 2:
+            return _see_text(words, values)
+    coded = values if pa.types.is_dictionary(values.type) else values.dictionary_encode()
+    # The batches of a Parquet row group share their dictionary: it is looked at once.
+    if words.dictionary is None or not _is_same(words.dictionary, coded.dictionary):
+        _flush(words)
+        words.dictionary = coded.dictionary.cast(pa.string())
+        words.hashes = np.append(hashes_of(words.dictionary), MISSING)
+        words.pending = np.zeros(len(words.dictionary), np.int64)
+    size = len(words.pending)
+    indices = coded.indices.fill_null(size) if coded.indices.null_count else coded.indices
+    codes = indices.to_numpy(zero_copy_only=False)
+    counts = np.bincount(codes, minlength=size + 1)
+    words.missing += int(counts[size])
+    words.pending += counts[:size]
+    return words.hashes[codes], words.registers
 
 
-def _count_words(values: pa.Array, words: _Words) -> npt.NDArray[Any]:
-    coded = values if pa.types.is_dictionary(values.type) else values.cast(pa.string()).dictionary_encode()
-    codes = np.asarray(coded.indices.fill_null(-1).to_numpy(zero_copy_only=False))
-    names = coded.dictionary.cast(pa.string())
-    counts = np.bincount(codes + 1, minlength=len(names) + 1)
-    words.missing += int(counts[0])
-    for place in np.flatnonzero(counts[1:]):
-        word = names[int(place)].as_py()
-        if word in words.counts or len(words.counts) < MOST_WORDS:
-            words.counts[word] = words.counts.get(word, 0) + int(counts[place + 1])
-        else:
-            words.other += int(counts[place + 1])
-    # Codes differ between batches: hash the words, not the codes.
-    hashed: npt.NDArray[np.uint64] = np.append(_word_hashes(names), np.uint64(0))[codes]
-    return hashed
+def _see_text(words: _Words, values: pa.Array) -> tuple[Hashes, Hashes]:
+    """Words that hardly repeat: a dictionary of them would cost more than it saves."""
+    hashes = hashes_of(values)
+    is_there = np.ones(len(values), np.int64)
+    if values.null_count:
+        is_there = values.is_valid().to_numpy(zero_copy_only=False).astype(np.int64)
+        hashes[is_there == 0] = MISSING
+        words.missing += values.null_count
+    words.tally.add(values, hashes, is_there)
+    return hashes, words.registers
 
 
-def _word_hashes(names: pa.Array) -> npt.NDArray[np.uint64]:
-    return np.array([_hash_word(name) for name in names.to_pylist()] or [0], np.uint64)
+def _is_same(one: pa.Array, other: pa.Array) -> bool:
+    return len(one) == len(other) and one.buffers()[-1:] == other.buffers()[-1:] and one.equals(other)
 
 
-@functools.lru_cache(maxsize=200_000)
-def _hash_word(word: str) -> int:
-    import hashlib
-
-    return int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "little")
+def _flush(words: _Words) -> None:
+    if words.dictionary is not None:
+        words.tally.add(words.dictionary, words.hashes[:-1], words.pending)
 
 
-def _mix(hashed: npt.NDArray[np.uint64], coded: npt.NDArray[Any]) -> int:
-    """Fold a column into the row hashes; returns the column's own digest for this chunk."""
-    bits = coded if coded.dtype == np.uint64 else np.ascontiguousarray(coded, np.float64).view(np.uint64)
-    return int(_fold(hashed, bits))
-
-
-@functools.cache
-def _folder() -> Any:
-    import numba
-
-    @numba.njit(nogil=True)
-    def fold(hashed: Any, bits: Any) -> Any:
-        digest = np.uint64(1469598103934665603)
-        for i in range(len(hashed)):
-            x = bits[i] * np.uint64(0x9E3779B97F4A7C15)
-            x ^= x >> np.uint64(29)
-            digest = (digest ^ x) * np.uint64(1099511628211)
-            y = (hashed[i] ^ x) * np.uint64(0xBF58476D1CE4E5B9)
-            hashed[i] = y ^ (y >> np.uint64(32))
-        return digest
-
-    return fold
-
-
-def _fold(hashed: Any, bits: Any) -> Any:
-    return _folder()(hashed, bits)
-
-
-def _equal_pairs(sums: Mapping[str, int]) -> set[tuple[str, str]]:
-    by_digest: dict[int, list[str]] = {}
-    for name, digest in sums.items():
-        by_digest.setdefault(digest, []).append(name)
-    return {(names[0], other) for names in by_digest.values() for other in names[1:]}
+def _equal_pairs(prints: Mapping[str, int], columns: Mapping[str, Column]) -> tuple[tuple[str, str], ...]:
+    """Columns with equal values at the same sampled rows, and equal counts throughout."""
+    by_print: dict[int, list[str]] = {}
+    for name, one in prints.items():
+        by_print.setdefault(one, []).append(name)
+    pairs = ((names[0], other) for names in by_print.values() for other in names[1:])
+    return tuple(sorted(pair for pair in pairs if is_equal(columns[pair[0]], columns[pair[1]])))
 
 
 def _is_number(kind: pa.DataType) -> bool:
@@ -206,41 +261,42 @@ def _is_number(kind: pa.DataType) -> bool:
     )
 
 
-def _floats(values: pa.Array) -> npt.NDArray[Any]:
+def _floats(values: pa.Array) -> npt.NDArray[np.float64]:
     kind = values.type
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
         values = values.cast(pa.timestamp("s"), safe=False).cast(pa.int64())
     elif pa.types.is_temporal(kind):
-        values = values.cast(pa.int64())
-    if values.null_count == 0 and (pa.types.is_float64(values.type) or pa.types.is_float32(values.type)):
-        return np.asarray(values.to_numpy())
-    return np.asarray(values.cast(pa.float64()).to_numpy(zero_copy_only=False))
+        values = values.cast(pa.int32() if kind.bit_width == 32 else pa.int64())
+    if not pa.types.is_float64(values.type):
+        values = values.cast(pa.float64(), safe=False)
+    numbers = values.to_numpy(zero_copy_only=False)  # missing values become NaN
+    return np.ascontiguousarray(numbers)
 
 
-def _reference(values: npt.NDArray[Any]) -> float:
-    """The median of the first values: deterministic, and near the mass, where bins are narrow."""
-    finite = values[:10_000][np.isfinite(values[:10_000])]
-    return float(np.median(finite)) if len(finite) else 0.0
-
-
-def _column(described: pa.Field, seen: _Numbers | _Words, rows: int) -> Column:
+def _column(described: pa.Field, scan: _Scan) -> Column:
+    seen = scan.seen.get(described.name)
     kind = str(described.type)
+    if seen is None:
+        seen = _Numbers(_counter(scan, Reference())) if _is_number(described.type) else _Words()
     if isinstance(seen, _Words):
-        return WordColumn(described.name, kind, rows, seen.missing, seen.counts, seen.other)
-    totals = seen.totals
+        _flush(seen)
+        return WordColumn(described.name, kind, scan.rows, seen.missing, seen.tally.frozen(), seen.registers)
+    counter = seen.counter
+    count = scan.rows - seen.missing - seen.infinite
+    total, squares, low, high = (float(one) for one in counter.totals)
     return NumberColumn(
         name=described.name,
         type=kind,
-        reference=seen.reference,
-        counts=seen.counts,
-        rows=rows,
-        missing=int(totals[0]),
-        infinite=int(totals[1]),
-        zero=int(totals[2]),
-        negative=int(totals[3]),
-        low=float(seen.extremes[0]),
-        high=float(seen.extremes[1]),
-        total=float(totals[5]),
-        squares=float(totals[6]),
+        histogram=seen.kept or counter.histogram(),
+        registers=seen.registers,
+        rows=scan.rows,
+        missing=seen.missing,
+        infinite=seen.infinite,
+        zero=seen.zero,
+        negative=seen.negative,
+        low=low,
+        high=high,
+        mean=counter.reference.shift + total / count if count else math.nan,
+        squares=max(0.0, squares - total * (total / count)) if count else 0.0,
         kind="time" if pa.types.is_temporal(described.type) else "number",
     )
