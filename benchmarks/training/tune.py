@@ -246,6 +246,7 @@ def line(name: str, data: Path, folder: Path, seeds: int) -> Line:
 
 def report(lines: list[Line], seeds: int) -> str:
     good = sum(one.gap(one.trimtab) >= one.gap(one.optuna) and one.cpu_ratio <= 1 / 3 for one in lines)
+    names = ",".join(one.name for one in lines)
     table = [
         f"# tune against default LightGBM and Optuna ({TRIALS} trials)\n",
         "Holdout metric, mean over the same blocks of rows; mean (lowest to highest) over "
@@ -255,7 +256,7 @@ def report(lines: list[Line], seeds: int) -> str:
         "|---|---|---|---|---|---|---|",
         *(one.row() for one in lines),
         f"\nAt least Optuna's gap at a third of its CPU or less: {good} of {len(lines)} sets.",
-        f"\nMachine: {machine()}. Made by `python benchmarks/training/tune.py --seeds {seeds}`.\n",
+        f"\nMachine: {machine()}. Made by `python benchmarks/training/tune.py --seeds {seeds} --sets {names}`.\n",
     ]
     return "\n".join(table)
 
