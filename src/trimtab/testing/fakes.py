@@ -21,8 +21,8 @@ class MemoryLedger:
 
     def append(self, *events: Event) -> None:
         """Append events in order."""
-        for event in events:
-            copy: Event = load(type(event), dump(event))
+        copies: list[Event] = [load(type(event), dump(event)) for event in events]  # all or none
+        for copy in copies:
             before = self._rows[-1].sha256 if self._rows else ""
             sha256 = digest([before, len(self._rows), dump(copy)])
             self._rows.append(Recorded(len(self._rows) + 1, datetime.now(UTC), sha256, copy))
