@@ -14,6 +14,8 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from trimtab.monitoring.profile.sketch import grouped
+
 BITS = 21
 SHIFT = 32 - BITS
 BINS = 1 << BITS
@@ -24,7 +26,8 @@ MOST_FINE = 256  # split bins of a column: at most 4 MB
 HEAVY = 8  # of LOOKED values: fewer may be chance
 LOOKED = 16_384
 SPLIT = 1 << 31  # marks a count as the number of a split bin
-PAGE = 1024
+PAGE_BITS = 10
+PAGE = 1 << PAGE_BITS  # bins of a page of memory: only touched ones are looked at again
 BLOCK = 4096  # values that are worked on at a time: they stay in the first-level cache
 
 Floats = npt.NDArray[np.float64]
@@ -52,13 +55,15 @@ class Histogram:
 @numba.njit(
     numba.void(
         numba.types.Array(numba.f8, 1, "C", readonly=True),  # Arrow's buffers are read-only
-        *(numba.f8, numba.f8[::1], numba.f4[::1], numba.u4[::1], numba.u4[:, ::1], numba.f8[::1]),
+        *(numba.f8, numba.f8[::1], numba.f4[::1], numba.u4[::1], numba.u4[:, ::1], numba.u1[::1], numba.f8[::1]),
     ),
     nogil=True,
     cache=True,
     fastmath={"reassoc", "contract", "nnan", "ninf"},
 )
-def _count_finite(values: Any, shift: Any, moved: Any, keys: Any, counts: Any, fine: Any, totals: Any) -> None:
+def _count_finite(
+    values: Any, shift: Any, moved: Any, keys: Any, counts: Any, fine: Any, touched: Any, totals: Any
+) -> None:
     # totals: sum, sum of squares (both of value - shift), low, high. Separate loops: all but the last one vectorize.
     bits, truncated, short = moved.view(np.int64), np.empty(BLOCK, np.int64), keys.view(np.uint32)
     rounded = truncated.view(np.float64)
@@ -81,6 +86,7 @@ def _count_finite(values: Any, shift: Any, moved: Any, keys: Any, counts: Any, f
             count = counts[key]
             if count < SPLIT:
                 counts[key] = count + np.uint32(1)
+                touched[key >> np.uint32(PAGE_BITS)] = 1
             else:
                 fine[count - SPLIT, (bits[i] >> (40 - FINE_BITS)) & (FINE - 1)] += np.uint32(1)
         totals[0] += added
@@ -95,6 +101,7 @@ class Counter:
         self.reference = reference
         # Untouched pages of zeros take no memory.
         self._counts = np.zeros(BINS, np.uint32) if counts is None else counts
+        self._touched = np.zeros(BINS // PAGE, np.uint8)
         self._fine = np.zeros((len(reference.split), FINE), np.uint32)
         self.resume()
         self.totals = np.array([0.0, 0.0, np.inf, -np.inf])
@@ -107,12 +114,12 @@ class Counter:
     def add(self, values: Floats) -> tuple[float, float]:
         """Count finite values; returns the least and the most so far."""
         moved, keys = np.empty(BLOCK), np.empty(BLOCK, np.float32)
-        _count_finite(values, self.reference.shift, moved, keys, self._counts, self._fine, self.totals)
+        _count_finite(values, self.reference.shift, moved, keys, self._counts, self._fine, self._touched, self.totals)
         return float(self.totals[2]), float(self.totals[3])
 
     def histogram(self) -> Histogram:
         """What was counted, without the empty bins; the counter starts anew."""
-        pages = np.flatnonzero(self._counts.reshape(-1, PAGE).any(axis=1))  # most are empty
+        pages = np.flatnonzero(self._touched)
         rows, columns = np.nonzero(self._counts.reshape(-1, PAGE)[pages])
         keys = pages[rows] * PAGE + columns
         whole = keys[self._counts[keys] < SPLIT]
@@ -121,7 +128,8 @@ class Counter:
         places.append(place(np.asarray(self.reference.split, np.int64)[numbers], within))
         counts = np.concatenate([self._counts[whole], self._fine[numbers, within]]).astype(np.int64)
         self._counts[keys] = 0
-        self._fine[:] = 0
+        self._counts[list(self.reference.split)] = 0
+        self._fine[:], self._touched[:] = 0, 0
         return _summed(self.reference, np.concatenate(places), counts)
 
 
@@ -236,5 +244,5 @@ def _shares(histogram: Histogram, places: Ints) -> Floats:
 
 
 def _summed(reference: Reference, places: Ints, counts: Ints) -> Histogram:
-    distinct, back = np.unique(places, return_inverse=True)
-    return Histogram(reference, distinct, np.bincount(back, counts, len(distinct)).astype(np.int64))
+    distinct, sums, _ = grouped(places, counts)
+    return Histogram(reference, distinct, sums)

@@ -126,7 +126,7 @@ class Profile:
 
     @property
     def duplicate_share(self) -> float:
-        """Share of rows that repeat another one: exact up to 262,144 distinct rows, then of a sample by hash."""
+        """Share of rows that repeat another one: exact up to 131,072 distinct rows, then of a sample by hash."""
         seen = int(self.row_sample.counts.sum())
         return 1 - len(self.row_sample.hashes) / seen if seen else 0.0
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numba
 import numpy as np
 import numpy.typing as npt
 
 REGISTERS = 2048  # the estimate of distinct values is good to about 2 %
-MOST_ROWS = 1 << 18  # distinct row hashes that are kept; beyond, a share of them that is halved again and again
+MOST_ROWS = 1 << 17  # distinct row hashes that are kept; beyond, a share of them that is halved again and again
 EMPTY = (1 << 64) - 1
 
 Hashes = npt.NDArray[np.uint64]
+Key = TypeVar("Key", np.uint64, np.int64)
 MISSING = np.float64(np.nan).view(np.uint64)
 
 
@@ -46,6 +47,18 @@ def hash_words(offsets: Any, letters: Any, hashes: Any) -> None:
         hashes[i] = x ^ (x >> np.uint64(33))
 
 
+def grouped(
+    keys: npt.NDArray[Key], counts: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[Key], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Distinct keys in order, the sum of each one's counts, and a place where it occurs."""
+    if not len(keys):
+        return keys, counts, np.zeros(0, np.int64)
+    order = np.argsort(keys)
+    in_order = keys[order]
+    starts = np.flatnonzero(np.concatenate([[True], in_order[1:] != in_order[:-1]]))
+    return in_order[starts], np.add.reduceat(counts[order], starts), order[starts]
+
+
 def distinct(registers: Hashes) -> float:
     """An estimate of how many distinct values were folded in."""
     empty = int((registers == EMPTY).sum())
@@ -73,8 +86,7 @@ class RowSample:
         halvings = max(self.halvings, halvings)
         every, repeats = np.concatenate([self.hashes, hashes]), np.concatenate([self.counts, counts])
         is_in = every <= np.uint64(EMPTY >> halvings)
-        found, back = np.unique(every[is_in], return_inverse=True)
-        total = np.bincount(back, repeats[is_in], len(found)).astype(np.int64)
+        found, total, _ = grouped(every[is_in], repeats[is_in])
         while len(found) > MOST_ROWS:
             halvings += 1
             keep = int(np.searchsorted(found, np.uint64(EMPTY >> halvings), side="right"))

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from trimtab.monitoring.profile.sketch import EMPTY, Hashes, hash_words
+from trimtab.monitoring.profile.sketch import EMPTY, Hashes, grouped, hash_words
 
-MOST_WORDS = 100_000  # distinct words of one column that are counted
+MOST_WORDS = 50_000  # distinct words of one column that are counted
 FREQUENT_SHARE = 0.001  # of the values seen: such a word is kept, whatever its hash
 
 Counts = npt.NDArray[np.int64]
@@ -57,11 +57,10 @@ class Tally:
             is_in = is_kept
         places = np.flatnonzero(is_in)
         every = np.concatenate([self.hashes, hashes[places]])
-        self.hashes, first, back = np.unique(every, return_index=True, return_inverse=True)
-        sums = np.bincount(back, np.concatenate([self.counts, counts[places]]), len(first))
-        self.counts = sums.astype(np.int64)
-        if not np.array_equal(first, np.arange(len(self.words))):
-            self.words = pa.concat_arrays([self.words, words.take(places)]).take(first)
+        before = len(self.hashes)
+        self.hashes, self.counts, found = grouped(every, np.concatenate([self.counts, counts[places]]))
+        if len(self.hashes) > before:
+            self.words = pa.concat_arrays([self.words, words.take(places)]).take(found)
         self.prune()
 
     def prune(self) -> None:
