@@ -60,7 +60,9 @@ def measured(folder: Path, trials: int) -> str:
 
 def line(what: str, trials: int, wall: float, cpu: float, base: float) -> str:
     """One row."""
-    return f"| {what} | {trials / wall:.0f} | {1000 * wall / trials:.2f} | {1000 * cpu / trials:.2f} | {wall / base:.2f} |"
+    return (
+        f"| {what} | {trials / wall:.0f} | {1000 * wall / trials:.2f} | {1000 * cpu / trials:.2f} | {wall / base:.2f} |"
+    )
 
 
 def timed(work: object) -> tuple[float, float]:

@@ -1,78 +1,39 @@
 """The ledger in a database: SQLite (WAL) by default, PostgreSQL by URL. Append-only and hash-chained.
 
-Each row's hash covers its position, time, kind, study, body and the hash before it; the head row holds the last
-position and hash, so that a cut-off tail is found as well. What the chain cannot find is a forger who rewrites every
-row from some place on, and the head: note the head's hash elsewhere (it is printed by `trimtab ledger verify`).
+Any one changed byte in a stored row is found by `first_broken`, and so is a row that is missing, added or moved; the
+head row holds the last position and hash, so that a cut-off tail is found as well. What the chain cannot find is a
+forger who rewrites every row from some place on, and the head with them (or puts back an older copy of the whole
+file): note the head's hash elsewhere (`trimtab ledger verify` prints it).
 
-Durability: every append is one transaction that outlives `kill -9`. Decisions and changes are synced to disk before
-`append` returns; in SQLite, measurements are synced with the next of these or at a checkpoint (a power cut, not a
-crash, may cost the last of them).
+Durability: every append is one transaction that outlives `kill -9`. Decisions, changes and ends of stages are synced
+to disk before `append` returns; in SQLite, measurements are synced with the next of these or at a checkpoint (a power
+cut, not a crash, may cost the last of them, and then leaves a shorter chain that is whole). PostgreSQL syncs each.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from trimtab.adapters.ledger_rows import EVENTS, GUARDS, HEAD, METADATA, chained, hashed, recorded
 from trimtab.core.errors import InputError, OutsideError
-from trimtab.core.events import (
-    EVENT_TYPES,
-    ChangeDone,
-    ChangeIntended,
-    Decided,
-    Event,
-    Recorded,
-    StageEnded,
-)
-from trimtab.core.wire import canonical, load
+from trimtab.core.events import ChangeDone, ChangeIntended, Decided, Event, Recorded, StageEnded
 
 E = TypeVar("E", bound=Event)
 
 _SYNCED = (Decided, ChangeIntended, ChangeDone, StageEnded)
-_KINDS = {kind.__name__: kind for kind in EVENT_TYPES}
 _LOCK = 7_286_234_512  # an arbitrary number of ours, for PostgreSQL's advisory lock
-_METADATA = sa.MetaData()
-EVENTS = sa.Table(
-    "trimtab_events",
-    _METADATA,
-    sa.Column("position", sa.BigInteger, primary_key=True, autoincrement=False),
-    sa.Column("at", sa.String(32), nullable=False),
-    sa.Column("kind", sa.String(32), nullable=False),
-    sa.Column("study", sa.String(64), nullable=False),
-    sa.Column("body", sa.Text, nullable=False),
-    sa.Column("sha256", sa.String(64), nullable=False),
-    sa.Index("trimtab_events_by_study", "study", "kind", "position"),
-    sa.Index("trimtab_events_by_kind", "kind", "position"),
-)
-HEAD = sa.Table(
-    "trimtab_head",
-    _METADATA,
-    sa.Column("one", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("position", sa.BigInteger, nullable=False),
-    sa.Column("sha256", sa.String(64), nullable=False),
-)
-_GUARDS = {
-    "sqlite": (
-        "CREATE TRIGGER IF NOT EXISTS trimtab_no_update BEFORE UPDATE ON trimtab_events "
-        "BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END",
-        "CREATE TRIGGER IF NOT EXISTS trimtab_no_delete BEFORE DELETE ON trimtab_events "
-        "BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END",
-    ),
-    "postgresql": (
-        "CREATE OR REPLACE FUNCTION trimtab_refuse() RETURNS trigger LANGUAGE plpgsql AS "
-        "$$ BEGIN RAISE EXCEPTION 'the ledger is append-only'; END $$",
-        "CREATE OR REPLACE TRIGGER trimtab_no_change BEFORE UPDATE OR DELETE OR TRUNCATE ON trimtab_events "
-        "FOR EACH STATEMENT EXECUTE FUNCTION trimtab_refuse()",
-    ),
-}
+_ADDRESS = "postgresql+psycopg://user@host/name, or the path of a file"
+_PAGE = 5_000  # rows read at once while verifying
+_READ_HEAD = sa.select(HEAD.c.position, HEAD.c.sha256)
+_INSERT = sa.insert(EVENTS)
+_MOVE_HEAD = sa.update(HEAD).values(position=sa.bindparam("to"), sha256=sa.bindparam("hash"))
 
 
 class SqlLedger:
@@ -81,6 +42,8 @@ class SqlLedger:
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
         self._connection: sa.Connection | None = None
+        self._lock = threading.RLock()  # one connection, and any number of threads
+        self._syncs: bool | None = None
 
     def append(self, *events: Event) -> None:
         """Append events in one transaction. Raises OutsideError when the database does not take them."""
@@ -88,10 +51,10 @@ class SqlLedger:
             return
         is_synced = any(isinstance(event, _SYNCED) for event in events)
         with self._guarded(), self._writing(is_synced) as connection:
-            row = connection.execute(sa.select(HEAD.c.position, HEAD.c.sha256)).one()
-            rows = _chained(events, row.position, row.sha256)
-            connection.execute(sa.insert(EVENTS), rows)
-            connection.execute(sa.update(HEAD).values(position=rows[-1]["position"], sha256=rows[-1]["sha256"]))
+            row = connection.execute(_READ_HEAD).one()
+            rows = chained(events, row.position, row.sha256)
+            connection.execute(_INSERT, rows)
+            connection.execute(_MOVE_HEAD, {"to": rows[-1]["position"], "hash": rows[-1]["sha256"]})
 
     def events(self, kind: type[E], *, study: str | None = None) -> Iterator[Recorded[E]]:
         """Events of one kind, oldest first."""
@@ -99,7 +62,7 @@ class SqlLedger:
         if study is not None:
             query = query.where(EVENTS.c.study == study)
         for row in self._rows(query):
-            yield Recorded(row.position, _time(row.at), row.sha256, load(kind, json.loads(row.body)))
+            yield recorded(row)
 
     def trail(self, study: str, decision: str) -> Iterator[Recorded[Event]]:
         """Everything of one study and the changes made by its decision, oldest first."""
@@ -108,8 +71,7 @@ class SqlLedger:
             (EVENTS.c.study == study) | (EVENTS.c.kind.in_(changes) & (EVENTS.c.study == decision))
         )
         for row in self._rows(query.order_by(EVENTS.c.position)):
-            kind: type[Event] = _KINDS[row.kind]
-            yield Recorded(row.position, _time(row.at), row.sha256, load(kind, json.loads(row.body)))
+            yield recorded(row)
 
     def count(self, kind: type[Event]) -> int:
         """How many events there are of one kind."""
@@ -118,27 +80,35 @@ class SqlLedger:
 
     def head(self) -> tuple[int, str]:
         """The last position and its hash."""
-        (row,) = self._rows(sa.select(HEAD.c.position, HEAD.c.sha256))
+        (row,) = self._rows(_READ_HEAD)
         return int(row.position), str(row.sha256)
 
     def first_broken(self) -> int | None:
         """The first position whose row, or whose absence, breaks the chain; None when it is whole."""
+        heads = [(one.position, one.sha256) for one in self._rows(_READ_HEAD)]  # first: others may append meanwhile
         before, expected = "", 1
-        for row in self._rows(sa.select(EVENTS).order_by(EVENTS.c.position)):
-            content = _content(row.position, row.at, row.kind, row.study, row.body, before)
-            if row.position != expected or hashlib.sha256(content).hexdigest() != row.sha256:
+        is_head_seen = heads == [(0, "")]
+        for row in self._all_rows():
+            if row.position != expected or not _is_intact(row, before):
                 return expected
             before, expected = row.sha256, expected + 1
-        heads = self._rows(sa.select(HEAD.c.position, HEAD.c.sha256))
-        is_whole = [(one.position, one.sha256) for one in heads] == [(expected - 1, before)]
-        return None if is_whole else expected
+            is_head_seen = is_head_seen or heads == [(row.position, row.sha256)]
+        return None if is_head_seen else expected
+
+    def _all_rows(self) -> Iterator[sa.Row[Any]]:
+        query = sa.select(EVENTS).order_by(EVENTS.c.position).limit(_PAGE)
+        rows = self._rows(query)
+        while rows:
+            yield from rows
+            rows = self._rows(query.where(EVENTS.c.position > rows[-1].position))
 
     def close(self) -> None:
         """Give up the connection."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-        self._engine.dispose()
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+            self._connection = self._syncs = None
+            self._engine.dispose()
 
     def _rows(self, query: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
         with self._guarded():
@@ -158,7 +128,9 @@ class SqlLedger:
         """One transaction that no other writer overlaps: the chain has one end only."""
         connection = self._open()
         if self._engine.dialect.name == "sqlite":
-            connection.exec_driver_sql(f"PRAGMA synchronous={'FULL' if is_synced else 'NORMAL'}")
+            if self._syncs is not is_synced:
+                connection.exec_driver_sql(f"PRAGMA synchronous={'FULL' if is_synced else 'NORMAL'}")
+                self._syncs = is_synced
             connection.exec_driver_sql("BEGIN IMMEDIATE")
         else:
             connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
@@ -171,10 +143,11 @@ class SqlLedger:
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
-        try:
-            yield
-        except SQLAlchemyError as error:
-            raise _explained(error, self._engine.url) from error
+        with self._lock:
+            try:
+                yield
+            except SQLAlchemyError as error:
+                raise _explained(error, self._engine.url) from error
 
 
 def open_ledger(place: str | Path) -> SqlLedger:
@@ -184,10 +157,7 @@ def open_ledger(place: str | Path) -> SqlLedger:
     cannot be reached or written.
     """
     url = _url(place)
-    try:
-        engine = _sqlite(url) if url.get_backend_name() == "sqlite" else sa.create_engine(url, pool_pre_ping=True)
-    except ModuleNotFoundError as error:
-        raise InputError(f"the driver {error.name!r} is missing", hint="pip install 'trimtab[postgres]'") from None
+    engine = _sqlite(url) if url.get_backend_name() == "sqlite" else _postgres(url)
     try:
         _prepare(engine)
     except SQLAlchemyError as error:
@@ -204,8 +174,8 @@ def _prepare(engine: sa.Engine) -> None:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
         else:
             connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-        _METADATA.create_all(connection)
-        for statement in _GUARDS.get(engine.dialect.name, ()):
+        METADATA.create_all(connection)
+        for statement in GUARDS.get(engine.dialect.name, ()):
             connection.exec_driver_sql(statement)
         if connection.execute(sa.select(HEAD.c.one)).first() is None:
             connection.execute(sa.insert(HEAD).values(one=1, position=0, sha256=""))
@@ -219,9 +189,19 @@ def _url(place: str | Path) -> sa.URL:
             raise InputError(f"{file.parent} is not a folder", hint="make it first")
         return sa.URL.create("sqlite", database=str(file))
     try:
-        return sa.make_url(place)
-    except SQLAlchemyError:
-        raise InputError(f"{place!r} is no database address", hint="postgresql+psycopg://user@host/name") from None
+        url = sa.make_url(place)
+    except (SQLAlchemyError, ValueError):
+        raise InputError(f"{place!r} is no database address", hint=_ADDRESS) from None
+    if url.get_backend_name() not in GUARDS:
+        raise InputError(f"a ledger lies in SQLite or PostgreSQL, not in {url.get_backend_name()}", hint=_ADDRESS)
+    return url
+
+
+def _postgres(url: sa.URL) -> sa.Engine:
+    try:
+        return sa.create_engine(url.set(drivername="postgresql+psycopg"), pool_pre_ping=True)
+    except ModuleNotFoundError as error:
+        raise InputError(f"the driver {error.name!r} is missing", hint="pip install 'trimtab[postgres]'") from None
 
 
 def _sqlite(url: sa.URL) -> sa.Engine:
@@ -231,37 +211,17 @@ def _sqlite(url: sa.URL) -> sa.Engine:
     def _configure(connection: Any, _: Any) -> None:
         connection.isolation_level = None  # we say BEGIN ourselves: pysqlite's own would come too late
         connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA foreign_keys=ON")
+        # Bytes that are no text reach the chain's check, which finds them, rather than stop it.
+        connection.text_factory = lambda text: text.decode("utf-8", "surrogateescape")
 
     return engine
 
 
-def _chained(events: Sequence[Event], position: int, before: str) -> list[dict[str, Any]]:
-    at = datetime.now(UTC).isoformat(timespec="microseconds")
-    rows = []
-    for event in events:
-        position += 1
-        kind, study, body = type(event).__name__, _study(event), canonical(event)
-        before = hashlib.sha256(_content(position, at, kind, study, body, before)).hexdigest()
-        rows.append({"position": position, "at": at, "kind": kind, "study": study, "body": body, "sha256": before})
-    return rows
-
-
-def _content(position: int, at: str, kind: str, study: str, body: str, before: str) -> bytes:
-    return json.dumps([position, at, kind, study, body, before], ensure_ascii=False).encode("utf-8", "surrogatepass")
-
-
-def _study(event: Event) -> str:
-    match event:
-        case ChangeIntended() | ChangeDone():
-            return event.decision
-        case StageEnded():
-            return event.inputs_key
-    return event.study
-
-
-def _time(text: str) -> datetime:
-    return datetime.fromisoformat(text)
+def _is_intact(row: sa.Row[Any], before: str) -> bool:
+    try:
+        return bool(hashed(row.position, row.at, row.kind, row.study, row.body, before) == row.sha256)
+    except TypeError:  # bytes or a number where a text belongs
+        return False
 
 
 def _explained(error: SQLAlchemyError, url: sa.URL) -> InputError | OutsideError:

@@ -126,6 +126,16 @@ EVENT_TYPES: tuple[type[Event], ...] = (
 E = TypeVar("E", covariant=True)
 
 
+def filed_under(event: Event) -> str:
+    """The key that `Ledger.events(..., study=key)` finds an event by: a change's decision, a stage's inputs."""
+    match event:
+        case ChangeIntended() | ChangeDone():
+            return event.decision
+        case StageEnded():
+            return event.inputs_key
+    return event.study
+
+
 @dataclass(frozen=True, slots=True)
 class Recorded(Generic[E]):
     """An event as it stands in the ledger: its place, time and hash (which covers all before it)."""

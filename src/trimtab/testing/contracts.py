@@ -112,6 +112,7 @@ def _check_plans(problem: Problem[Any]) -> None:
     assert "current" in baselines, 'one of the baselines is named "current"'
     for name, plan in baselines.items():
         assert type(plan) is problem.plan_type, f"{name} is no {problem.plan_type.__name__}"
+        assert hash(plan) == hash(settle(plan)), f"{name} is not hashable, or not settled"
         assert not faults(plan), f"{name} lies outside its space: {faults(plan)}"
         assert load(problem.plan_type, json.loads(canonical(plan))) == plan, f"{name} does not survive JSON"
 

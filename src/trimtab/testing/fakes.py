@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Generic, TypeVar
 
-from trimtab.core.events import Event, Recorded
+from trimtab.core.events import Event, Recorded, filed_under
 from trimtab.core.wire import digest, dump, load
 
 E = TypeVar("E", bound=Event)
@@ -30,7 +30,7 @@ class MemoryLedger:
     def events(self, kind: type[E], *, study: str | None = None) -> Iterator[Recorded[E]]:
         """Events of one kind, oldest first."""
         for row in list(self._rows):
-            if isinstance(row.event, kind) and (study is None or getattr(row.event, "study", None) == study):
+            if isinstance(row.event, kind) and study in (None, filed_under(row.event)):
                 yield Recorded(row.position, row.at, row.sha256, row.event)
 
 

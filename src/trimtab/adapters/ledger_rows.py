@@ -1,0 +1,88 @@
+"""How the ledger lies in a database: its tables, the triggers that refuse changes, and the hash chain of its rows.
+
+Each row's hash covers its position, time, kind, study, body and the hash before it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from trimtab.core.errors import OutsideError
+from trimtab.core.events import EVENT_TYPES, Event, Recorded, filed_under
+from trimtab.core.wire import dump, load
+
+KINDS = {kind.__name__: kind for kind in EVENT_TYPES}
+METADATA = sa.MetaData()
+EVENTS = sa.Table(
+    "trimtab_events",
+    METADATA,
+    sa.Column("position", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("at", sa.String(32), nullable=False),
+    sa.Column("kind", sa.String(32), nullable=False),
+    sa.Column("study", sa.String(64), nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+    sa.Column("sha256", sa.String(64), nullable=False),
+    sa.Index("trimtab_events_by_study", "study", "kind", "position"),
+    sa.Index("trimtab_events_by_kind", "kind", "position"),
+)
+HEAD = sa.Table(
+    "trimtab_head",
+    METADATA,
+    sa.Column("one", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("position", sa.BigInteger, nullable=False),
+    sa.Column("sha256", sa.String(64), nullable=False),
+)
+GUARDS = {
+    "sqlite": (
+        "CREATE TRIGGER IF NOT EXISTS trimtab_no_update BEFORE UPDATE ON trimtab_events "
+        "BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END",
+        "CREATE TRIGGER IF NOT EXISTS trimtab_no_delete BEFORE DELETE ON trimtab_events "
+        "BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END",
+        "CREATE TRIGGER IF NOT EXISTS trimtab_no_head_delete BEFORE DELETE ON trimtab_head "
+        "BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END",
+    ),
+    "postgresql": (
+        "CREATE OR REPLACE FUNCTION trimtab_refuse() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE EXCEPTION 'the ledger is append-only'; END $$",
+        "CREATE OR REPLACE TRIGGER trimtab_no_change BEFORE UPDATE OR DELETE OR TRUNCATE ON trimtab_events "
+        "FOR EACH STATEMENT EXECUTE FUNCTION trimtab_refuse()",
+        "CREATE OR REPLACE TRIGGER trimtab_no_head_delete BEFORE DELETE OR TRUNCATE ON trimtab_head "
+        "FOR EACH STATEMENT EXECUTE FUNCTION trimtab_refuse()",
+    ),
+}
+
+
+def chained(events: Sequence[Event], position: int, before: str) -> list[dict[str, Any]]:
+    """The rows of events that follow a position and its hash. Raises ValueError or TypeError for what is not JSON."""
+    at = datetime.now(UTC).isoformat(timespec="microseconds")
+    rows = []
+    for event in events:
+        position += 1
+        # ASCII: every database takes it whatever its encoding, lone surrogates and NUL included.
+        body = json.dumps(dump(event), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        kind, study = type(event).__name__, filed_under(event)
+        before = hashed(position, at, kind, study, body, before)
+        rows.append({"position": position, "at": at, "kind": kind, "study": study, "body": body, "sha256": before})
+    return rows
+
+
+def hashed(position: int, at: str, kind: str, study: str, body: str, before: str) -> str:
+    """SHA-256 of a row's content and the hash before it."""
+    content = json.dumps([position, at, kind, study, body, before])  # escapes make it unambiguous, and ASCII
+    return hashlib.sha256(content.encode("ascii")).hexdigest()
+
+
+def recorded(row: sa.Row[Any]) -> Recorded[Any]:
+    """A row as an event. Raises OutsideError when the row cannot be read as what it says that it is."""
+    try:
+        event = load(KINDS[row.kind], json.loads(row.body))
+        return Recorded(row.position, datetime.fromisoformat(row.at), row.sha256, event)
+    except (KeyError, ValueError) as error:
+        reason = f"the ledger's row {row.position} cannot be read: {error}"
+        raise OutsideError(reason, hint="`trimtab ledger verify` finds what was changed") from None
