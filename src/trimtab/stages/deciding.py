@@ -8,10 +8,22 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from trimtab.adapters.sources.dataset import DataSpec
+from trimtab.core import portable
 from trimtab.core.budget import Meter
-from trimtab.core.errors import InputError
+from trimtab.core.errors import InputError, OutsideError
 from trimtab.core.loop import optimize
-from trimtab.core.model import Brief, Comparison, Decision, Json, Objective, Proposal, Trial
+from trimtab.core.model import (
+    Brief,
+    Comparison,
+    Decision,
+    Failure,
+    Json,
+    Measurement,
+    Objective,
+    Proposal,
+    Sample,
+    Trial,
+)
 from trimtab.core.ports import Problem, Proposer
 from trimtab.pipeline import Results
 from trimtab.proposers.portfolio import Portfolio
@@ -77,7 +89,9 @@ def method(decision: Decision[Any]) -> str:
     return verdicts[0].method if verdicts else "-"
 
 
-def holdout_metrics(decision: Decision[Any]) -> dict[str, Mapping[str, float]]:
+def holdout_metrics(
+    workplace: Workplace, problem: Problem[Any], decision: Decision[Any]
+) -> dict[str, Mapping[str, float]]:
     """Metrics on the holdout: of "current", of each baseline, and of "chosen"."""
     found: dict[str, Mapping[str, float]] = {}
     for name, verdict in decision.baselines.items():
@@ -87,9 +101,20 @@ def holdout_metrics(decision: Decision[Any]) -> dict[str, Mapping[str, float]]:
     if decision.winner is not None and isinstance(decision.winner.verdict, Comparison):
         found["current"] = decision.winner.verdict.reference
         found["chosen"] = decision.winner.verdict.metrics
-    elif "current" in found:
+    else:
+        if "current" not in found:  # nothing could be compared with it
+            found["current"] = measured_once(workplace, problem, decision.current).metrics
         found["chosen"] = found["current"]
     return found
+
+
+def measured_once(workplace: Workplace, problem: Problem[P], plan: P) -> Measurement:
+    """One measurement on the holdout, outside any study. Raises OutsideError when it fails."""
+    (result,) = workplace.runner.map([portable.task(problem, plan, Sample("holdout", 0), workplace.limits)])
+    outcome = portable.outcome(result)
+    if isinstance(outcome, Failure):
+        raise OutsideError(f"{problem.name}: {outcome.reason}", hint="run again; what was measured is kept")
+    return outcome
 
 
 def trial_points(decision: Decision[Any], x: str, y: str) -> list[Json]:

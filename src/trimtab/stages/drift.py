@@ -41,7 +41,7 @@ def run(workplace: Workplace, results: Results) -> StageResult:
     watching = Meter()
     with charged(watching):
         seen = _watch(workplace, results, data, problem.detector(chosen_plan(decision)))
-    metrics = holdout_metrics(decision)
+    metrics = holdout_metrics(workplace, problem, decision)
     plan = chosen_plan(decision)
     covered = [one for one in seen if one["low"] is not None and one["low"] <= one["true"] <= one["high"]]
     estimated = [one for one in seen if one["low"] is not None]

@@ -7,8 +7,7 @@ from typing import Any
 
 from trimtab.adapters.models.form import load_form
 from trimtab.adapters.sources.dataset import Dataset, load, part
-from trimtab.core import portable
-from trimtab.core.model import Failure, Json, Measurement, Sample, Spend
+from trimtab.core.model import Json
 from trimtab.core.wire import digest
 from trimtab.deployment.packaging.measure import example_of, offline
 from trimtab.deployment.packaging.plan import CHOSEN, ServicePlan
@@ -25,6 +24,7 @@ from trimtab.stages.deciding import (
     decide,
     gain_text,
     holdout_metrics,
+    measured_once,
     method,
     model_folder,
     proposers,
@@ -46,8 +46,10 @@ def run(workplace: Workplace, results: Results) -> StageResult:
     problem = Packaging(data, str(form), str(cache), str(today), config.serving.latency_ms)
     decision = decide(workplace, problem, proposers(workplace, problem.name, ideas), config.budget.package)
     plan = chosen_plan(decision)
-    metrics = holdout_metrics(decision)
-    free_metrics, spent = _measured(workplace, Packaging(data, str(free), str(cache), "", config.serving.latency_ms))
+    metrics = holdout_metrics(workplace, problem, decision)
+    # The strong free default under the same load: default LightGBM, its own predict, the plain service.
+    plain = Packaging(data, str(free), str(cache), "", config.serving.latency_ms)
+    default = measured_once(workplace, plain, CHOSEN)
     served = today if plan.form == "current" else form
     rows = _rows(part(load(data), data, "holdout"))
     service = workplace.place("services") / f"{config.name}-{digest([str(served), plan])[:12]}"
@@ -61,7 +63,7 @@ def run(workplace: Workplace, results: Results) -> StageResult:
         method=method(decision),
         by=author(decision),
     )
-    ways = {"current": metrics["current"], "free": free_metrics, "chosen": metrics["chosen"]}
+    ways = {"current": metrics["current"], "free": default.metrics, "chosen": metrics["chosen"]}
     facts: dict[str, Json] = {
         "service": str(service),
         "ways": {name: dict(one) for name, one in ways.items()},
@@ -76,22 +78,7 @@ def run(workplace: Workplace, results: Results) -> StageResult:
         if not one.holds
     )
     view = decision_view(decision, problem.objective)
-    return StageResult("package", row, view, facts, failed, decision.spent + spent)
-
-
-def _measured(workplace: Workplace, problem: Packaging) -> tuple[dict[str, float], Spend]:
-    """The strong free default under the same load: default LightGBM, its own predict, the plain service."""
-    samples = [Sample("holdout", seed) for seed in range(2)]
-    tasks = [portable.task(problem, CHOSEN, sample, workplace.limits) for sample in samples]
-    outcomes = [portable.outcome(result) for result in workplace.runner.map(tasks)]
-    spent = Spend()
-    found: list[Measurement] = []
-    for outcome in outcomes:
-        spent = spent + outcome.cost
-        if isinstance(outcome, Failure):
-            raise RuntimeError(f"the default service could not be measured: {outcome.reason}")
-        found.append(outcome)
-    return {name: sum(one.metrics[name] for one in found) / len(found) for name in found[0].metrics}, spent
+    return StageResult("package", row, view, facts, failed, decision.spent + default.cost)
 
 
 def _rows(dataset: Dataset) -> Dataset:

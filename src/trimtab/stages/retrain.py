@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from trimtab.adapters.models.artifact import about
-from trimtab.core.model import Decision, Json
+from trimtab.core.model import Json
 from trimtab.core.wire import dump, load
 from trimtab.monitoring.retraining.losses import Production
 from trimtab.monitoring.retraining.plan import NEVER, RetrainingPlan
@@ -28,6 +29,8 @@ from trimtab.training.selection.plan import ModelPlan
 from trimtab.views import decision_view
 from trimtab.workplace import Workplace, cores
 
+Metrics = Mapping[str, Mapping[str, float]]
+
 
 def run(workplace: Workplace, results: Results) -> StageResult:
     """Choose the retraining policy."""
@@ -42,7 +45,7 @@ def run(workplace: Workplace, results: Results) -> StageResult:
         current=RetrainingPlan("every", windows=min(every, 12)) if every else NEVER,
     )
     decision = decide(workplace, problem, proposers(workplace, problem.name, ideas), config.budget.retrain)
-    metrics = holdout_metrics(decision)
+    metrics = holdout_metrics(workplace, problem, decision)
     best = problem.best(problem.half("holdout"))
     row = Row(
         current=_policy_text(decision.current),
@@ -63,8 +66,8 @@ def run(workplace: Workplace, results: Results) -> StageResult:
             f"month more than hindsight, today's ${metrics['current']['regret_dollars_per_month']:,.2f}. "
             f"Hindsight trains {len(best.trained_before)} times.",
         ],
-        "tables": [_policies_table(decision)],
-        "plots": [_bars(decision)],
+        "tables": [_policies_table(metrics)],
+        "plots": [_bars(metrics)],
     }
     return StageResult("retrain", row, decision_view(decision, problem.objective), facts, (), decision.spent)
 
@@ -100,17 +103,17 @@ def _policy_text(plan: RetrainingPlan) -> str:
     return plan.kind if plan.kind == "never" else f"ski rental, factor {plan.factor:.2g} ({plan.labels} labels)"
 
 
-def _policies_table(decision: Decision[RetrainingPlan]) -> Json:
+def _policies_table(metrics: Metrics) -> Json:
     names = ("dollars_per_month", "trainings_per_month", "labels_per_month", "mean_loss", "regret_dollars_per_month")
     rows: list[Json] = []
-    for name, one in holdout_metrics(decision).items():
+    for name, one in metrics.items():
         rows.append([name, *(f"{one[key]:,.4g}" for key in names)])
     return {"title": "Policies on the unseen half", "head": ["policy", *names], "rows": rows}
 
 
-def _bars(decision: Decision[RetrainingPlan]) -> Json:
+def _bars(metrics: Metrics) -> Json:
     rows: list[Json] = []
-    for name, one in holdout_metrics(decision).items():
+    for name, one in metrics.items():
         mark = name if name in ("current", "chosen") else ""
         rows.append({"label": name, "value": max(0.0, one["regret_dollars_per_month"]), "mark": mark})
     title = "Dollars a month above hindsight, unseen half"

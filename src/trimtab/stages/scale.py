@@ -14,7 +14,6 @@ from trimtab.cluster.scaling.plan import PEERS, ScalingPlan
 from trimtab.cluster.scaling.problem import Scaling, Traffic, history, ideas, optimum_hours_per_day
 from trimtab.cluster.scaling.simulator import Service
 from trimtab.core.budget import Meter
-from trimtab.core.errors import InputError
 from trimtab.core.loop import optimize
 from trimtab.core.model import Decision, Json
 from trimtab.pipeline import Results, Row, StageResult
@@ -22,6 +21,7 @@ from trimtab.proposers.portfolio import Portfolio
 from trimtab.proposers.rules import Rules
 from trimtab.proposers.search import Search
 from trimtab.stages.deciding import author, chosen_plan, decide, gain_text, method, proposers
+from trimtab.stages.traffic import traffic_of
 from trimtab.views import decision_view
 from trimtab.workplace import Workplace
 
@@ -35,7 +35,7 @@ def run(workplace: Workplace, results: Results) -> StageResult:
     ways: Any = results["package"].facts["ways"]
     services = {name: _service(workplace, one["cpu_ms_per_request"] / 1000) for name, one in ways.items()}
     current = ScalingPlan(headroom=config.serving.headroom)
-    problem = Scaling(_traffic(workplace), services["chosen"], config.serving.misses, current)
+    problem = Scaling(traffic_of(workplace), services["chosen"], config.serving.misses, current)
     decision = decide(workplace, problem, proposers(workplace, problem.name, ideas), config.budget.scale)
     plans = {"current": current, "free": PEERS["hpa-70"], "chosen": chosen_plan(decision)}
     unseen, trace = problem.unseen(), history(problem.traffic)
@@ -58,22 +58,6 @@ def scale_file(trace: Path) -> StageResult:
     ways = {"current": problem.current, "free": PEERS["hpa-70"], "chosen": plan}
     made = {name: replayed(one, known, unseen, problem.service) for name, one in ways.items()}
     return _result(problem, decision, made, decision.spent)
-
-
-def _traffic(workplace: Workplace) -> Traffic:
-    traffic = workplace.config.traffic
-    if not traffic.times:
-        raise InputError("traffic.times is not set", hint="name a column of times, or a .csv of (time, rate) rows")
-    if traffic.times.endswith(".csv"):
-        file = workplace.folder / traffic.times
-        return Traffic(str(file), fingerprint=fingerprint(file))
-    return Traffic(
-        workplace.data.table,
-        traffic.times,
-        traffic.requests_per_row,
-        traffic.spread_minutes,
-        workplace.data.fingerprint,
-    )
 
 
 def _service(workplace: Workplace, cpu_seconds: float) -> Service:

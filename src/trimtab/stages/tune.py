@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from trimtab.bill import DAYS_PER_MONTH
+from trimtab.cluster.scaling.problem import history
 from trimtab.core.model import Decision, Json
 from trimtab.core.wire import digest
 from trimtab.pipeline import Results, Row, StageResult
@@ -22,10 +25,11 @@ from trimtab.stages.deciding import (
     trial_points,
     trials_table,
 )
+from trimtab.stages.traffic import traffic_of
 from trimtab.training.selection.final import fit_final
 from trimtab.training.selection.plan import DEFAULT, SEARCHED, ModelPlan
 from trimtab.training.selection.portfolio import portfolio
-from trimtab.training.selection.problem import Selection, selecting
+from trimtab.training.selection.problem import Selection, Worth, selecting
 from trimtab.views import decision_view
 from trimtab.workplace import Workplace
 
@@ -33,20 +37,23 @@ from trimtab.workplace import Workplace
 def run(workplace: Workplace, results: Results) -> StageResult:
     """Race models; keep the current, the default and the chosen one as artifacts."""
     config = workplace.config
-    problem = selecting(
-        cleaned(workplace, results),
-        config.model.metric,
-        cache=Path(workplace.cache),
-        current=config.model.current,
-        folder=workplace.folder,
-        threads=1,  # more of them spin while one waits for a busy core: the same fit costs many times the CPU
+    problem = replace(
+        selecting(
+            cleaned(workplace, results),
+            config.model.metric,
+            cache=Path(workplace.cache),
+            current=config.model.current,
+            folder=workplace.folder,
+            threads=1,  # waiting threads spin on a busy host: one costs least
+        ),
+        worth=_worth(workplace),
     )
     # The portfolio's plans are what the model of the space starts from: few random ones are needed.
     search = Search(startup=4, fixed=SEARCHED)
     ideas = proposers(workplace, problem.name, portfolio, search=search)
     decision = decide(workplace, problem, ideas, config.budget.tune)
     models = _keep_models(workplace, problem, decision)
-    metrics = holdout_metrics(decision)
+    metrics = holdout_metrics(workplace, problem, decision)
     ways = {
         "current": metrics["current"],
         "free": metrics.get("lightgbm-default", metrics["current"]),
@@ -66,6 +73,20 @@ def run(workplace: Workplace, results: Results) -> StageResult:
         "plots": _plots(decision, problem, ways),
     }
     return StageResult("tune", row, decision_view(decision, problem.objective), facts, (), decision.spent)
+
+
+def _worth(workplace: Workplace) -> Worth | None:
+    """A month by the stated prices and traffic; without traffic the best metric wins, whatever it costs."""
+    config = workplace.config
+    if not config.traffic.times:
+        return None
+    return Worth(
+        quality_value=config.production.quality_value,
+        cpu_hour=config.prices.cpu_hour,
+        requests_per_month=float(history(traffic_of(workplace)).rates.mean()) * 86400 * DAYS_PER_MONTH,
+        trainings_per_month=config.model.trainings_per_month,
+        tolerance=config.model.tolerance,
+    )
 
 
 def _keep_models(workplace: Workplace, problem: Selection, decision: Decision[ModelPlan]) -> Json:
@@ -88,9 +109,14 @@ def _model_text(plan: ModelPlan, current: str) -> str:
 
 
 def _saving(decision: Decision[ModelPlan], problem: Selection, ways: dict[str, Any]) -> str:
-    before, after = ways["current"]["train_cpu_seconds"], ways["chosen"]["train_cpu_seconds"]
-    quality = gain_text(decision, problem.objective)
-    return quality if decision.winner is None else f"{quality}; training {before:.0f} → {after:.1f} CPU-s"
+    if decision.winner is None:
+        return gain_text(decision, problem.objective)
+    before, after = ways["current"], ways["chosen"]
+    return (
+        f"{gain_text(decision, problem.objective)}; {problem.metric} {before[problem.metric]:.4f} → "
+        f"{after[problem.metric]:.4f}, training {before['train_cpu_seconds']:.0f} → "
+        f"{after['train_cpu_seconds']:.1f} CPU-s"
+    )
 
 
 def _ways_table(ways: dict[str, Any], metric: str) -> Json:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 from trimtab.adapters.models.metrics import GOAL, require_metric
 from trimtab.adapters.sources.dataset import Dataset, DataSpec, load, part
@@ -24,6 +25,23 @@ LARGEST_LOOK = 0.5  # a first look at more than half of the rows is not worth ha
 
 
 @dataclass(frozen=True)
+class Worth:
+    """What a month costs: by this, a model that is as good and cheaper wins. Prices in dollars."""
+
+    quality_value: float  # of one whole unit of the metric
+    cpu_hour: float
+    requests_per_month: float
+    trainings_per_month: float
+    tolerance: float  # of the metric, in its own unit: what may be lost at the most
+
+    def dollars(self, loss: float, metrics: Mapping[str, float]) -> float:
+        """A month's cost of a model: CPU time of training and of answering one row at a time, and lost quality."""
+        training = self.trainings_per_month * metrics["train_cpu_seconds"]
+        serving = self.requests_per_month * metrics["predict_ms_single"] / 1000
+        return loss * self.quality_value + (training + serving) / 3600 * self.cpu_hour
+
+
+@dataclass(frozen=True)
 class Selection:
     """Choose a model for a table. Without a current model, default LightGBM is the current plan."""
 
@@ -36,6 +54,7 @@ class Selection:
     first_look: float = 1.0  # share of the rows on the first rung; 1: every look is a full one
     blocks: int = BLOCKS
     most_predict_us: float = 0.0  # CPU microseconds that a prediction, one of many, may cost; 0: no bound
+    worth: Worth | None = None  # None: the best metric wins, whatever it costs
     code: str = ""  # a hash of the current model's source: an edited model is another study
     name: str = "tune"
 
@@ -49,8 +68,14 @@ class Selection:
 
     @property
     def objective(self) -> Objective:
-        bound = Guardrail("predict_us_per_row", self.most_predict_us, "at_most")
-        return Objective(self.metric, GOAL[self.metric], (bound,) if self.most_predict_us else (), unit=self.metric)
+        rails = []
+        if self.most_predict_us:
+            rails.append(Guardrail("predict_us_per_row", self.most_predict_us, "at_most"))
+        if self.worth is None:
+            return Objective(self.metric, GOAL[self.metric], tuple(rails), unit=self.metric)
+        side: Literal["at_least", "at_most"] = "at_least" if GOAL[self.metric] == "max" else "at_most"
+        rails.append(Guardrail(self.metric, self.worth.tolerance, side, relative=True))
+        return Objective("dollars_per_month", "min", tuple(rails), unit="$ a month")
 
     @property
     def ladder(self) -> Ladder:
@@ -75,7 +100,12 @@ class Selection:
 
     def measure(self, plan: ModelPlan, sample: Sample) -> Measurement:
         """The metric on one block of rows, by `sample.seed`; the fit behind it is shared by all blocks."""
-        return measured(self.setting, plan, sample, self.blocks)
+        made = measured(self.setting, plan, sample, self.blocks)
+        if self.worth is None:
+            return made
+        quality = made.metrics[self.metric]
+        loss = quality if GOAL[self.metric] == "min" else 1 - quality
+        return replace(made, metrics={**made.metrics, "dollars_per_month": self.worth.dollars(loss, made.metrics)})
 
 
 def selecting(
