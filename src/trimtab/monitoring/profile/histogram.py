@@ -124,13 +124,23 @@ class Counter:
         keys = pages[rows] * PAGE + columns
         whole = keys[self._counts[keys] < SPLIT]
         numbers, within = np.nonzero(self._fine)
-        places = [place(whole, np.zeros(len(whole), np.int64))]
-        places.append(place(np.asarray(self.reference.split, np.int64)[numbers], within))
-        counts = np.concatenate([self._counts[whole], self._fine[numbers, within]]).astype(np.int64)
+        fine_counts = self._fine[numbers, within]
+        places = place(whole, np.zeros(len(whole), np.int64))
+        counts = self._counts[whole].astype(np.int64)
+        within_split = place(np.asarray(self.reference.split, np.int64)[numbers], within)
         self._counts[keys] = 0
         self._counts[list(self.reference.split)] = 0
         self._fine[:], self._touched[:] = 0, 0
-        return _summed(self.reference, np.concatenate(places), counts)
+        turn = int(np.searchsorted(whole, HALF))
+        is_in_order = not len(within_split) and (turn == len(whole) or whole[turn] != HALF)
+        if is_in_order:  # no sort is needed: negative bins turned round, then the others
+            return Histogram(
+                self.reference,
+                np.concatenate([places[turn:][::-1], places[:turn]]),
+                np.concatenate([counts[turn:][::-1], counts[:turn]]),
+            )
+        split_counts = fine_counts.astype(np.int64)
+        return _summed(self.reference, np.concatenate([places, within_split]), np.concatenate([counts, split_counts]))
 
 
 def place(keys: Ints, within: Ints) -> Ints:
@@ -152,12 +162,15 @@ def choose_reference(values: Floats) -> Reference:
 
 def _heavy(values: Floats, shift: float) -> tuple[int, list[tuple[int, int]]]:
     """How many values lie in mixed bins, and (-count, bin) of each: heavy, with more than one value."""
-    distinct, repeats = np.unique(values - shift, return_counts=True)
-    cut = (distinct.view(np.int64) & _TRUNCATE).view(np.float64)
+    moved = values - shift
+    cut = (moved.view(np.int64) & _TRUNCATE).view(np.float64)
     with np.errstate(over="ignore"):
         keys = cut.astype(np.float32).view(np.uint32) >> SHIFT
-    bins, back = np.unique(keys, return_inverse=True)
-    counts, kinds = np.bincount(back, repeats), np.bincount(back)
+    # The values are sorted: equal ones, and those of a bin, lie side by side.
+    starts = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
+    is_new = np.concatenate([[True], moved[1:] != moved[:-1]])
+    bins, counts = keys[starts], np.diff(np.append(starts, len(keys)))
+    kinds = np.add.reduceat(is_new.astype(np.int64), starts)
     is_mixed = (counts >= HEAVY) & (kinds > 1) & (bins % HALF > 1 << (31 - SHIFT - 8))
     return int(counts[is_mixed].sum()), [
         (-int(n), int(key)) for n, key in zip(counts[is_mixed], bins[is_mixed], strict=True)
