@@ -50,7 +50,7 @@ def optimize(
     past = studies.recall(problem, key, ledger)
     if past is not None:
         return past
-    study = studies.open_study(problem, key, proposer.name, ledger, runner, limits, seed)
+    study = studies.open_study(problem, key, proposer.name, ledger, runner=runner, limits=limits, seed=seed)
     stopped = reason_current_fails(study, search)
     if stopped:  # not decided: when the user has mended it, asking again must measure again
         return studies.undecided(study, search.spent, stopped)

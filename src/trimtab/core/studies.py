@@ -50,6 +50,7 @@ def open_study(
     study: str,
     proposer: str,
     ledger: Ledger,
+    *,
     runner: Runner | None,
     limits: Limits | None,
     seed: int,

@@ -54,8 +54,7 @@ def replay(rates: Any, forecast: Any, kind: int, knobs: Any, needs: Any, service
     past_rate, past_busy = np.zeros(_MEMORY), np.zeros(_MEMORY)
     wanted = np.ones(_MEMORY, np.int64)
     ready, coming, backlog = start, 0, 0.0
-    known_rate, known_ready, steady = -1.0, -1, 0.0
-    panic_until, syncs = -1, 0
+    known_rate, known_ready, steady, panic_until, syncs = -1.0, -1, 0.0, -1, 0
     for step in range(minutes * per_minute):
         minute = step // per_minute
         rate = rates[minute]
@@ -79,11 +78,7 @@ def replay(rates: Any, forecast: Any, kind: int, knobs: Any, needs: Any, service
         wanted[syncs % _MEMORY] = desired
         syncs += 1
         total = ready + coming
-        target = desired
-        if desired < total:
-            for back in range(min(syncs, max(1, int(knobs[3]) // SYNC_STEPS))):
-                target = max(target, wanted[(syncs - 1 - back) % _MEMORY])
-        target = max(1, min(most, target))
+        target = max(1, min(most, _steadied(desired, total, wanted, syncs, int(knobs[3]) // SYNC_STEPS)))
         if target > total:
             pending[(step + cold) % (cold + 1)] += target - total
             coming += target - total
@@ -93,6 +88,16 @@ def replay(rates: Any, forecast: Any, kind: int, knobs: Any, needs: Any, service
 
 
 _MEMORY = 720  # steps that are remembered: an hour
+
+
+@numba.njit(cache=True)
+def _steadied(desired: int, total: int, wanted: Any, syncs: int, window: int) -> int:
+    """The replicas to have: before going down, the highest number wanted in the last `window` syncs counts."""
+    target = desired
+    if desired < total:
+        for back in range(min(syncs, max(1, window))):
+            target = max(target, wanted[(syncs - 1 - back) % _MEMORY])
+    return target
 
 
 @numba.njit(cache=True)
