@@ -48,7 +48,8 @@ def run(workplace: Workplace, results: Results) -> StageResult:
     data = _without(workplace.data, excluded)
     problem = Repairs(data, workplace.config.model.metric, _actions(data, found), cores())
     if not problem.actions:
-        return _nothing_to_do(workplace, profile, found, measured, meanings, notes, overhead.spent, excluded)
+        seen = _facts(profile, found, measured, meanings, notes)
+        return _nothing_to_do(seen, found, overhead.spent, excluded)
     decision = decide(
         workplace, problem, proposers(workplace, problem.name, ideas, search=Greedy()), workplace.config.budget.check
     )
@@ -212,19 +213,10 @@ def _profile_table(profile: Profile, meanings: Sequence[Meaning]) -> Json:
 
 
 def _nothing_to_do(
-    workplace: Workplace,
-    profile: Profile,
-    found: Sequence[Finding],
-    measured: Sequence[Strength],
-    meanings: Sequence[Meaning],
-    notes: Sequence[str],
-    spent: Spend,
-    excluded: tuple[str, ...],
-) -> StageResult:  # fmt: skip
+    seen: Mapping[str, Json], found: Sequence[Finding], spent: Spend, excluded: tuple[str, ...]
+) -> StageResult:
     row = Row("as it is", _actions_text(excluded, ()), "nothing to repair", "run", "rules")
-    facts: Mapping[str, Json] = {
-        **_facts(profile, found, measured, meanings, notes), "exclude": list(excluded), "table": "",
-    }  # fmt: skip
+    facts: Mapping[str, Json] = {**seen, "exclude": list(excluded), "table": ""}
     return StageResult("check", row, None, facts, tuple(one.as_json() for one in found), spent)
 
 
