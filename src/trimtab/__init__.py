@@ -4,7 +4,7 @@ The verbs, with the same meaning as on the command line; each takes the folder o
 
     import trimtab
     result = trimtab.tune("examples/flights")
-    made = trimtab.run("examples/flights")
+    made, report = trimtab.run("examples/flights")
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from trimtab.verbs import (
+    from trimtab.faces.python import (
         apply,
         check,
         convert,
@@ -40,7 +40,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     # Lazily: `import trimtab` must stay as light as `trimtab --help`.
     if name in __all__:
-        from trimtab import verbs
+        from trimtab.faces import python
 
-        return getattr(verbs, name)
+        return getattr(python, name)
     raise AttributeError(f"module 'trimtab' has no attribute {name!r}")

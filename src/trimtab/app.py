@@ -22,11 +22,10 @@ from trimtab.workplace import Seen, Workplace, make_store, open_workplace
 
 @dataclass(frozen=True)
 class Run:
-    """What a run left: the results by stage, and where the report lies."""
+    """What a run left: the results by stage, and the workplace (closed) that they came from."""
 
     workplace: Workplace
     results: Results
-    report: Path
 
 
 def silent(stage: str, moment: str, result: StageResult | None) -> None:
@@ -34,14 +33,10 @@ def silent(stage: str, moment: str, result: StageResult | None) -> None:
 
 
 def run(place: Path, *, progress: Progress = silent, seen: Seen = lambda event: None, with_model: bool = True) -> Run:
-    """Run all stages of the pipeline at a folder or file, and write its report."""
-    from trimtab.faces.report import write_report
-
+    """Run all stages of the pipeline at a folder or file."""
     config, folder = load_config(place)
     with open_workplace(config, folder, seen=seen, with_model=with_model) as workplace:
-        results = run_stages(workplace, STAGES, progress)
-        report = write_report(workplace, results, workplace.store / "report.html")
-    return Run(workplace, results, report)
+        return Run(workplace, run_stages(workplace, STAGES, progress))
 
 
 def run_stage(

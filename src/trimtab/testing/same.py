@@ -100,10 +100,13 @@ def winners(sample: Callable[[Path, int], Problem[Any]], folder: Path, runs: int
     return found
 
 
-def check_same(sample: Callable[[Path, int], Problem[Any]], folder: Path, runs: int = 100) -> None:
-    """Check that equal plans win in at most one of twenty runs."""
+def check_same(
+    sample: Callable[[Path, int], Problem[Any]], folder: Path, runs: int = 100, allowed: int | None = None
+) -> None:
+    """Check that equal plans win in at most `allowed` runs: by default one of twenty."""
+    most = int(CHANCE * runs) if allowed is None else allowed
     found = winners(sample, folder, runs)
-    assert found <= CHANCE * runs, f"the plan won against itself in {found} of {runs} runs"
+    assert found <= most, f"the plan won against itself in {found} of {runs} runs, {most} are allowed"
 
 
 @functools.lru_cache(maxsize=4)

@@ -12,6 +12,7 @@ from rich.table import Table
 from trimtab import app
 from trimtab.core.wire import dump
 from trimtab.faces.cli.progress import StageProgress
+from trimtab.faces.report import write_report
 from trimtab.pipeline import StageResult, total
 from trimtab.totals import Totals, totals
 from trimtab.views import SCHEMA, spent_view
@@ -23,18 +24,19 @@ def run(place: Path, *, as_json: bool, with_model: bool) -> None:
     """`trimtab run`."""
     with StageProgress(is_shown=not as_json) as progress:
         made = app.run(place, progress=progress.stage, seen=progress.event, with_model=with_model)
+    report = write_report(made.workplace, made.results, made.workplace.store / "report.html")
     sums = totals(made.workplace, made.results)
     if as_json:
         stages = [_stage_json(one) for one in made.results.values()]
         bill = None if sums is None else _bill_json(sums)
         spent = spent_view(total(made.results))
-        _print_json({"command": "run", "stages": stages, "bill": bill, "spent": spent, "report": str(made.report)})
+        _print_json({"command": "run", "stages": stages, "bill": bill, "spent": spent, "report": str(report)})
         return
     out.print(_table(list(made.results.values())))
     if sums is not None:
         _print_bill(sums)
     out.print(f"[dim]{made.workplace.model_note}[/]")
-    out.print(f"report: {made.report}")
+    out.print(f"report: {report}", soft_wrap=True)
 
 
 def stage(name: str, place: Path, target: str, *, as_json: bool, with_model: bool) -> bool:

@@ -24,7 +24,8 @@ from trimtab.monitoring.profile.profile import Column, NumberColumn, Profile, Wo
 from trimtab.monitoring.profile.sketch import EMPTY, MISSING, MOST_ROWS, REGISTERS, Hashes, RowSample, fold
 from trimtab.monitoring.profile.words import Tally, hashes_of
 
-BATCH_ROWS = 131_072
+BATCH_ROWS = 65_536
+READ_BYTES = 1 << 18  # of each column chunk at a time: else whole row groups wait in memory
 REPETITIVE_BYTES = 8.0
 CSV_BLOCK_BYTES = 8 << 20
 LOOKED_AT = 1000  # words that tell whether a column repeats its words
@@ -146,7 +147,7 @@ def _profile_parquet(file: Path, references: Mapping[str, Reference] | None) -> 
     with pyarrow.parquet.ParquetFile(file) as plain:
         words = _repetitive(plain.metadata, plain.schema_arrow)
     # Dictionaries of words are counted by code: no string is looked at twice.
-    with pyarrow.parquet.ParquetFile(file, read_dictionary=words) as parquet:
+    with pyarrow.parquet.ParquetFile(file, read_dictionary=words, buffer_size=READ_BYTES) as parquet:
         batches = parquet.iter_batches(batch_size=BATCH_ROWS, use_threads=False)
         return profile_batches(parquet.schema_arrow, _released(batches), references)
 

@@ -6,15 +6,17 @@ from pathlib import Path
 
 from trimtab import app
 from trimtab.core.events import Decided, Event, Recorded
+from trimtab.faces.report import write_report
 from trimtab.initialise import Guess, write_config
 from trimtab.pipeline import StageResult
 
 Where = str | Path
 
 
-def run(place: Where = ".", *, with_model: bool = True) -> app.Run:
-    """Run every stage of a pipeline; what has not changed is taken from the ledger."""
-    return app.run(Path(place), with_model=with_model)
+def run(place: Where = ".", *, with_model: bool = True) -> tuple[app.Run, Path]:
+    """Run every stage of a pipeline; what has not changed is taken from the ledger. Returns it with its report."""
+    made = app.run(Path(place), with_model=with_model)
+    return made, write_report(made.workplace, made.results, made.workplace.store / "report.html")
 
 
 def check(place: Where = ".", *, target: str = "", with_model: bool = True) -> StageResult:
