@@ -9,9 +9,10 @@ import pytest
 from tests.contracts.areas import PROBLEMS, capability
 from trimtab.testing import check_problem, check_same
 
-RUNS = 100
-# Starting a service or timing a forecast costs seconds a run: fewer runs in the suite, all in benchmarks/core/aa.py.
-FEWER = {"package": 20, "convert": 20}
+RUNS = (100, 5)
+# What is timed in real runs costs seconds a run: fewer runs here, all of them in benchmarks/core/aa.py. The winners
+# allowed keep the chance that luck alone fails the test below one in a hundred.
+FEWER = {"package": (6, 2), "convert": (40, 3)}
 
 
 @pytest.mark.parametrize("path", PROBLEMS)
@@ -22,4 +23,5 @@ def test_a_problem_keeps_its_contract(path: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", PROBLEMS)
 def test_a_plan_does_not_win_against_itself(path: str, tmp_path: Path) -> None:
     found = capability(path)
-    check_same(found.sample, tmp_path, FEWER.get(found.verb, RUNS))
+    runs, allowed = FEWER.get(found.verb, RUNS)
+    check_same(found.sample, tmp_path, runs, allowed)
