@@ -148,8 +148,7 @@ def _profile_parquet(file: Path, references: Mapping[str, Reference] | None) -> 
         words = _repetitive(plain.metadata, plain.schema_arrow)
     # Dictionaries of words are counted by code: no string is looked at twice.
     with pyarrow.parquet.ParquetFile(file, read_dictionary=words, buffer_size=READ_BYTES) as parquet:
-        batches = parquet.iter_batches(batch_size=BATCH_ROWS, use_threads=False)
-        return profile_batches(parquet.schema_arrow, _released(batches), references)
+        return profile_batches(parquet.schema_arrow, _batches(parquet), references)
 
 
 def _repetitive(metadata: Any, schema: pa.Schema) -> list[str]:
@@ -162,11 +161,11 @@ def _repetitive(metadata: Any, schema: pa.Schema) -> list[str]:
     return [name for name in words if chunks[name].total_uncompressed_size < REPETITIVE_BYTES * group.num_rows]
 
 
-def _released(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    for number, batch in enumerate(batches):
-        yield batch
-        if number % 16 == 15:
-            pa.default_memory_pool().release_unused()
+def _batches(parquet: pyarrow.parquet.ParquetFile) -> Iterator[pa.RecordBatch]:
+    # One row group at a time: pyarrow keeps what it has read until an iteration ends.
+    for group in range(parquet.num_row_groups):
+        yield from parquet.iter_batches(batch_size=BATCH_ROWS, row_groups=[group], use_threads=False)
+        pa.default_memory_pool().release_unused()
 
 
 def _see_numbers(scan: _Scan, name: str, values: pa.Array) -> tuple[Hashes, Hashes]:
