@@ -161,7 +161,8 @@ def _tuples(value: Any) -> Any:
 def _explained(file: Path, content: dict[str, Any], error: ValidationError) -> InputError:
     """One message for the first fault; the number of further ones is told."""
     faults = error.errors(include_url=False)
-    first = faults[0]
+    # A misspelt key is told before the key that is missing for it.
+    first = next((one for one in faults if one["type"] == "extra_forbidden"), faults[0])
     path = [str(part) for part in first["loc"]]
     key = ".".join(path)
     more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""

@@ -1,0 +1,186 @@
+"""The command line as a user meets it: real processes, real files."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+NO_MODEL = {**os.environ, "TRIMTAB_MODEL": "none", "COLUMNS": "200"}
+
+MODEL = """
+from sklearn.compose import make_column_transformer
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.pipeline import make_pipeline
+
+def build_model():
+    columns = make_column_transformer(("passthrough", ["a", "b", "noise"]))
+    return make_pipeline(columns, RandomForestClassifier(20, random_state=0))
+"""
+
+CONFIG = """
+name = "small"
+[data]
+table = "rows.parquet"
+target = "y"
+time = "day"
+later = ["late"]
+search_share = 0.5
+[model]
+current = "mine.py:build_model"
+[budget]
+check = 2
+tune = 6
+"""
+
+
+def trimtab(*arguments: str, at: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "trimtab.faces.cli.main", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=at, env=NO_MODEL, timeout=300)
+
+
+def write_rows(to: Path) -> None:
+    rng = np.random.default_rng(0)
+    count = 3000
+    x = rng.normal(size=(count, 3))
+    y = (x[:, 0] + 0.5 * x[:, 1] + rng.normal(0, 1, count) > 0).astype(int)
+    day = np.datetime64("2026-01-01") + np.sort(rng.integers(0, 200, count))
+    columns = {
+        "day": day.astype("datetime64[ms]"), "a": x[:, 0], "b": x[:, 1], "noise": x[:, 2],
+        "same": np.ones(count), "late": y + rng.normal(0, 0.1, count), "y": y,
+    }  # fmt: skip
+    pyarrow.parquet.write_table(pa.table(columns), to)
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pipeline")
+    write_rows(folder / "rows.parquet")
+    (folder / "mine.py").write_text(MODEL)
+    (folder / "trimtab.toml").write_text(CONFIG)
+    return folder
+
+
+def decided(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    assert done.returncode == 0, done.stderr
+    made: dict[str, Any] = json.loads(done.stdout)
+    return made
+
+
+def test_help_names_every_verb() -> None:
+    done = trimtab("--help")
+    assert done.returncode == 0
+    verbs = "run init check tune convert package drift retrain scale history show apply revert ledger model"
+    for verb in verbs.split():
+        assert f" {verb} " in done.stdout
+
+
+def test_tune_prints_the_shared_shape(pipeline: Path) -> None:
+    made = decided(trimtab("tune", str(pipeline), "--json"))
+    decision = made["decision"]
+    assert made["schema"] == 1
+    assert made["command"] == "tune"
+    assert {"id", "current", "chosen", "by", "gain", "method", "holdout", "baselines", "spent", "net"} <= set(decision)
+    assert {"low", "mid", "high", "metric", "unit"} <= set(decision["gain"])
+    assert decision["method"] == "run"
+    assert "lightgbm-default" in decision["baselines"]
+
+
+def test_a_second_run_repeats_nothing(pipeline: Path) -> None:
+    first = decided(trimtab("tune", str(pipeline), "--json"))
+    events = count_events(pipeline)
+    again = decided(trimtab("tune", str(pipeline), "--json"))
+    assert again["decision"]["id"] == first["decision"]["id"]
+    assert count_events(pipeline) == events
+
+
+def test_check_finds_what_is_wrong(pipeline: Path) -> None:
+    made = decided(trimtab("check", str(pipeline), "--json"))
+    found = {(one["kind"], one["column"]) for one in made["findings"]}
+    assert ("constant", "same") in found
+    assert ("leaking", "late") in found
+    assert trimtab("check", str(pipeline), "--fail-on-findings").returncode == 1
+
+
+def test_a_decision_can_be_shown_applied_and_reverted(pipeline: Path) -> None:
+    decided(trimtab("tune", str(pipeline), "--json"))
+    listed = json.loads(trimtab("history", "--in", str(pipeline), "--json").stdout)["decisions"]
+    changed = next((one for one in listed if one["winner"] is not None), None)
+    if changed is None:
+        pytest.skip("the current plans were kept: nothing can be applied")
+    name = changed["decision"]
+    assert "decided" in trimtab("show", name, "--in", str(pipeline)).stdout
+    applied = pipeline / "trimtab-plans" / f"{changed['problem']}.json"
+    assert trimtab("apply", name, "--in", str(pipeline)).returncode == 0
+    assert applied.exists()
+    assert trimtab("revert", name, "--in", str(pipeline)).returncode == 0
+    assert not applied.exists()
+
+
+def test_a_changed_byte_in_the_ledger_is_found(pipeline: Path, tmp_path: Path) -> None:
+    decided(trimtab("tune", str(pipeline), "--json"))
+    assert trimtab("ledger", "verify", "--in", str(pipeline)).returncode == 0
+    copy = tmp_path / "copy"
+    (copy / ".trimtab").mkdir(parents=True)
+    places = (folder / ".trimtab" / "ledger.db" for folder in (pipeline, copy))
+    with sqlite3.connect(next(places)) as source, sqlite3.connect(next(places)) as target:
+        source.backup(target)
+        for (name,) in target.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+            target.execute(f"DROP TRIGGER {name}")
+        target.execute("UPDATE trimtab_events SET body = replace(body, 'm', 'n') WHERE position = 2")
+    done = trimtab("ledger", "verify", "--in", str(copy))
+    assert done.returncode == 1
+    assert "broken at position" in done.stdout
+
+
+def test_init_writes_a_file_that_a_run_accepts(tmp_path: Path) -> None:
+    write_rows(tmp_path / "rows.parquet")
+    done = trimtab("init", "rows.parquet", "--target", "y", at=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "guessed data.time = 'day'" in done.stdout
+    assert decided(trimtab("check", "--json", at=tmp_path))["command"] == "check"
+    assert "exists already" in trimtab("init", "rows.parquet", "--target", "y", at=tmp_path).stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("run", "nowhere"), 2, "nowhere does not exist"),
+        (("check", "missing.csv", "--target", "y"), 2, "missing.csv does not exist"),
+        (("check", "ragged.csv", "--target", "y"), 2, "ragged.csv"),
+        (("check", "rows.parquet", "--target", "z"), 2, "no column 'z'"),
+        (("check", "rows.parquet", "--target", "same"), 2, "same"),
+        (("check", "empty.csv", "--target", "y"), 2, "empty.csv"),
+        (("init", "rows.parquet", "--target", "yy"), 2, "did you mean 'y'?"),
+        (("history",), 2, "no ledger"),
+        (("tune", "strange"), 2, "unknown key data.tabel"),
+        (("tune", "raising"), 2, "boom"),
+    ],
+)
+def test_bad_input_gets_one_clear_message(tmp_path: Path, arguments: tuple[str, ...], code: int, said: str) -> None:
+    write_rows(tmp_path / "rows.parquet")
+    (tmp_path / "ragged.csv").write_text("a,y\n1,0\n1,2,3\n")
+    (tmp_path / "empty.csv").write_text("a,y\n")
+    for name, text in (("strange", CONFIG.replace("table =", "tabel =")), ("raising", CONFIG)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "trimtab.toml").write_text(text)
+    write_rows(tmp_path / "raising" / "rows.parquet")
+    (tmp_path / "raising" / "mine.py").write_text("def build_model():\n    raise RuntimeError('boom')\n")
+    done = trimtab(*arguments, at=tmp_path)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def count_events(folder: Path) -> int:
+    with sqlite3.connect(folder / ".trimtab" / "ledger.db") as ledger:
+        return int(ledger.execute("SELECT count(*) FROM trimtab_events").fetchone()[0])
