@@ -30,7 +30,7 @@ from trimtab.stages.deciding import (
 from trimtab.views import decision_view
 from trimtab.workplace import Workplace
 
-BUDGET = 15.0  # CPU seconds: detectors are cheap to measure
+BUDGET = 8.0  # CPU seconds: detectors are cheap to measure
 
 
 def run(workplace: Workplace, results: Results) -> StageResult:
