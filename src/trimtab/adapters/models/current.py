@@ -34,7 +34,7 @@ def load_current(source: str, folder: Path) -> Any:
 def fit_current(source: str, folder: Path, dataset: Dataset) -> Fitted:
     """Fit the user's model on a pandas DataFrame of all raw columns that are known: it chooses its own."""
     model = load_current(source, folder)
-    encoding = learn(dataset, dataset.raw_names)
+    encoding = learn(dataset, dataset.raw_names or dataset.names)
     names = [column.name for column in encoding.columns]
     y = dataset.y if dataset.task == "regression" else dataset.y.astype(int)
     model.fit(to_frame(dataset.table, names), y)

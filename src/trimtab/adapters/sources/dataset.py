@@ -57,7 +57,7 @@ class Dataset:
     task: Task
     classes: tuple[str, ...]  # of a binary or multiclass target, in the order of their numbers
     names: tuple[str, ...]  # the columns that are used
-    raw_names: tuple[str, ...] = ()  # the columns that may be used: those that are dropped as well
+    raw_names: tuple[str, ...] = ()  # those that are dropped as well; empty: the same
 
     def __len__(self) -> int:
         return len(self.y)
