@@ -19,6 +19,7 @@ class MonthlyUse:
     serving_cpu_hours: float
     serving_gb_hours: float
     labels: float = 0.0
+    training_dollars: float = 0.0  # beside the CPU time
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def monthly_bill(use: MonthlyUse, prices: Prices) -> Bill:
     cpu_hours = use.training_cpu_hours + use.serving_cpu_hours
     kwh = cpu_hours * prices.cpu_watts / 1000
     return Bill(
-        training_dollars=use.training_cpu_hours * prices.cpu_hour,
+        training_dollars=use.training_cpu_hours * prices.cpu_hour + use.training_dollars,
         serving_dollars=use.serving_cpu_hours * prices.cpu_hour + use.serving_gb_hours * prices.gb_hour,
         label_dollars=use.labels * prices.label,
         cpu_hours=cpu_hours,

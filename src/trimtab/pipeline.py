@@ -6,7 +6,7 @@ Knows how stages hang together; what each one does lies in `trimtab.stages`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from trimtab.config import Config
@@ -70,10 +70,21 @@ def run_stages(workplace: Workplace, stages: Sequence[Stage], progress: Progress
             progress(stage.name, "reused", past)
             continue
         progress(stage.name, "started", None)
-        results[stage.name] = stage.run(workplace, results)
+        before = workplace.tokens.spent
+        made = stage.run(workplace, results)
+        results[stage.name] = replace(made, spent=made.spent + _asked(before, workplace.tokens.spent))
         _record(workplace, keys[stage.name], results[stage.name])
         progress(stage.name, "done", results[stage.name])
     return results
+
+
+def _asked(before: Spend, after: Spend) -> Spend:
+    """What a language model cost between two readings of its meter."""
+    return Spend(
+        cpu_seconds=after.cpu_seconds - before.cpu_seconds,
+        dollars=after.dollars - before.dollars,
+        tokens=after.tokens - before.tokens,
+    )
 
 
 def inputs_key(workplace: Workplace, stage: Stage, earlier: Mapping[str, str]) -> str:

@@ -59,4 +59,5 @@ def _use(workplace: Workplace, results: Results, way: str) -> MonthlyUse:
         serving_cpu_hours=replica_hours * serving.replica_cpus,
         serving_gb_hours=replica_hours * serving.replica_gb,
         labels=retrain[way]["labels_per_month"],
+        training_dollars=retrain[way]["trainings_per_month"] * workplace.config.production.training_dollars,
     )

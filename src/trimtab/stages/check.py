@@ -25,7 +25,7 @@ from trimtab.monitoring.profile.scan import profile_file
 from trimtab.pipeline import Results, Row, StageResult
 from trimtab.stages.deciding import author, chosen_plan, decide, gain_text, method, proposers, trials_table
 from trimtab.views import decision_view
-from trimtab.workplace import Workplace, cores
+from trimtab.workplace import Workplace
 
 MOST_STRENGTHS = 60  # columns whose strength alone is measured
 MOST_DROPS = 40  # columns whose drop is tried
@@ -46,7 +46,7 @@ def run(workplace: Workplace, results: Results) -> StageResult:
     settled = {*workplace.data.exclude, *workplace.config.data.known}
     excluded = tuple(dict.fromkeys(one.column for one in leaks if one.column not in settled))
     data = _without(workplace.data, excluded)
-    problem = Repairs(data, workplace.config.model.metric, _actions(data, found), cores())
+    problem = Repairs(data, workplace.config.model.metric, _actions(data, found), 1)
     if not problem.actions:
         seen = _facts(profile, found, measured, meanings, notes)
         return _nothing_to_do(seen, found, overhead.spent, excluded)
@@ -109,7 +109,8 @@ def _asked(
     config = workplace.config
     if workplace.model is None:
         return (), []
-    shown = {name: (column.type, _values(column)) for name, column in profile.columns.items()}
+    source = target_of(read_table(workplace.data.table), workplace.data)[1]
+    shown = {name: (column.type, _values(column)) for name, column in profile.columns.items() if name != source}
     order = sorted(shown, key=lambda name: name not in [one.column for one in measured if one.is_suspect])
     most = max(0, config.budget.model_calls - 1)
     said, silent = ask_columns(

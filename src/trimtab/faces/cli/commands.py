@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from trimtab.pipeline import StageResult, total
 from trimtab.totals import Totals, totals
 from trimtab.views import SCHEMA, spent_view
 
-out = Console(highlight=False)
+# Into a file or a pipe, lines are as long as a page is wide; a terminal says how wide it is.
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 
 
 def run(place: Path, *, as_json: bool, with_model: bool) -> None:
