@@ -12,6 +12,7 @@ from typing import Any, Literal
 from trimtab.config import Config
 from trimtab.core.events import StageEnded
 from trimtab.core.model import Json, Spend
+from trimtab.core.stamp import code_stamp
 from trimtab.core.wire import digest, dump, load
 from trimtab.workplace import Workplace
 
@@ -93,7 +94,7 @@ def inputs_key(workplace: Workplace, stage: Stage, earlier: Mapping[str, str]) -
         [
             SCHEMA,
             stage.name,
-            workplace.version,
+            code_stamp(),
             [_part(workplace.config, name) for name in stage.reads],
             workplace.fingerprints,
             [earlier[name] for name in stage.needs],

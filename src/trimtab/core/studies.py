@@ -6,7 +6,6 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from trimtab.core import portable
@@ -16,6 +15,7 @@ from trimtab.core.measuring import Bench
 from trimtab.core.model import Decision, Evidence, Json, Proposal, Spend, Trial
 from trimtab.core.ports import Ledger, Limits, Problem, Runner
 from trimtab.core.space import faults
+from trimtab.core.stamp import code_stamp
 from trimtab.core.wire import canonical, digest, dump, load
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Study(Generic[P]):
 
 def key(problem: Problem[Any], proposer: str, search: Spend, check: Spend, seed: int) -> str:
     """The study's content key: the same problem, data, proposer, budgets and program version give the same key."""
-    return digest([_spec(problem), proposer, search, check, seed, version("trimtab")])[:16]
+    return digest([_spec(problem), proposer, search, check, seed, code_stamp()])[:16]
 
 
 def open_study(
