@@ -7,6 +7,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -183,4 +184,29 @@ def test_bad_input_gets_one_clear_message(tmp_path: Path, arguments: tuple[str, 
 
 def count_events(folder: Path) -> int:
     with sqlite3.connect(folder / ".trimtab" / "ledger.db") as ledger:
+        if not ledger.execute("SELECT 1 FROM sqlite_master WHERE name = 'trimtab_events'").fetchone():
+            return 0
         return int(ledger.execute("SELECT count(*) FROM trimtab_events").fetchone()[0])
+
+
+def test_a_run_that_is_killed_goes_on_and_its_ledger_is_whole(tmp_path: Path) -> None:
+    write_rows(tmp_path / "rows.parquet")
+    (tmp_path / "mine.py").write_text(MODEL)
+    (tmp_path / "trimtab.toml").write_text(CONFIG)
+    command = [sys.executable, "-m", "trimtab.faces.cli.main", "tune", str(tmp_path), "--json"]
+    killed = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=NO_MODEL)
+    ledger, deadline = tmp_path / ".trimtab" / "ledger.db", time.monotonic() + 60
+    while time.monotonic() < deadline and not (ledger.exists() and count_events(tmp_path) > 30):
+        time.sleep(0.05)
+    killed.kill()
+    killed.wait()
+    before = count_events(tmp_path)
+    assert decided(trimtab("tune", str(tmp_path), "--json"))["decision"]["id"]
+    assert trimtab("ledger", "verify", "--in", str(tmp_path)).returncode == 0
+    with sqlite3.connect(ledger) as rows:
+        kept = rows.execute(
+            "SELECT count(*), count(DISTINCT json_extract(body, '$.study') || json_extract(body, '$.plan_key') || "
+            "json_extract(body, '$.sample') || json_extract(body, '$.arm')) FROM trimtab_events WHERE kind = 'Measured'"
+        ).fetchone()
+    assert before > 30
+    assert kept[0] == kept[1]  # no measurement was made twice
