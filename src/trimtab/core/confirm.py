@@ -45,12 +45,15 @@ def confirm(study: Study[P], finalists: Sequence[Trial[P]], check: Meter) -> Con
             continue
         pairs[key] = _on_holdout(study, proposal.plan, check)
     trials = {key: Trial(entries[key], _verdict(study, *pair, len(pairs))) for key, pair in pairs.items()}
-    for key, trial in trials.items():
-        proposal = trial.proposal
-        study.ledger.append(Judged(study.key, dump(proposal.plan), key, proposal.by, proposal.because, trial.verdict))
+    study.bench.write(*(_judged(study.key, key, trial) for key, trial in trials.items()))
     named = {study.bench.key(settle(plan)): name for name, plan in study.baselines.items()}
     baselines = {name: trials[key].verdict for key, name in named.items() if key in trials}
     return Confirmed(_best(list(trials.values())), baselines, tuple(notes))
+
+
+def _judged(study: str, key: str, trial: Trial[P]) -> Judged:
+    proposal = trial.proposal
+    return Judged(study, dump(proposal.plan), key, proposal.by, proposal.because, trial.verdict)
 
 
 def _on_holdout(study: Study[P], plan: P, check: Meter) -> tuple[list[Outcome], list[Outcome]]:

@@ -52,6 +52,7 @@ def optimize(
         return past
     study = studies.open_study(problem, key, proposer.name, ledger, runner=runner, limits=limits, seed=seed)
     stopped = reason_current_fails(study, search)
+    study.bench.write()
     if stopped:  # not decided: when the user has mended it, asking again must measure again
         return studies.undecided(study, search.spent, stopped)
     race = Race(study, search)

@@ -10,12 +10,14 @@ from typing import Any, Generic, TypeVar
 
 from trimtab.core import portable
 from trimtab.core.budget import Meter, Stopwatch
-from trimtab.core.events import Measured
+from trimtab.core.events import Event, Measured
 from trimtab.core.model import Failure, Measurement, Outcome, Sample
 from trimtab.core.ports import Ledger, Limits, Problem, Runner
 from trimtab.core.wire import digest, dump
 
 P = TypeVar("P")
+
+MOST_OWED_SECONDS = 0.2  # of measuring that a crash may cost: cheap measurements are written with their verdict
 
 
 class Bench(Generic[P]):
@@ -38,12 +40,19 @@ class Bench(Generic[P]):
             if isinstance(one.event.outcome, Measurement)  # a failure may have been the machine's: tried again
         }
         self._known: dict[tuple[str, Sample, str], Outcome] = {}
+        self._owed: list[Event] = []
+        self._owed_seconds = 0.0
 
     def key(self, plan: P) -> str:
         """The content key of a plan."""
         if plan not in self._keys:
             self._keys[plan] = digest(plan)
         return self._keys[plan]
+
+    def write(self, *further: Event) -> None:
+        """Write what is owed to the ledger, and `further` events with it, at once."""
+        events, self._owed, self._owed_seconds = [*self._owed, *further], [], 0.0
+        self._ledger.append(*events)
 
     def measure(self, plan: P, samples: Iterable[Sample], meter: Meter, *, arm: str = "") -> list[Outcome]:
         """The outcome on each sample, up to and including the first failure. New costs go to the meter."""
@@ -78,7 +87,10 @@ class Bench(Generic[P]):
         outcome = self._past.get(place)
         if outcome is None:
             outcome = checked(self._run(plan, sample), self._problem)
-            self._ledger.append(Measured(self._study, dump(plan), place[0], sample, outcome, arm))
+            self._owed.append(Measured(self._study, dump(plan), place[0], sample, outcome, arm))
+            self._owed_seconds += outcome.cost.wall_seconds
+            if self._owed_seconds > MOST_OWED_SECONDS:
+                self.write()
         meter.charge(outcome.cost)
         self._known[place] = outcome
         return outcome

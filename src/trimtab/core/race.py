@@ -75,9 +75,8 @@ class Race(Generic[P]):
         wrong = faults(proposal.plan)
         verdict, rung = (Refusal("invalid", "; ".join(wrong)), -1) if wrong else self._climb(proposal.plan, is_baseline)
         self.standings.append(Standing(Trial(proposal, verdict), rung))
-        self._study.ledger.append(
-            Judged(self._study.key, dump(proposal.plan), key, proposal.by, proposal.because, verdict)
-        )
+        judged_now = Judged(self._study.key, dump(proposal.plan), key, proposal.by, proposal.because, verdict)
+        self._study.bench.write(judged_now)
         return True
 
     def finalists(self) -> list[Trial[P]]:
