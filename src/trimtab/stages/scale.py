@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from trimtab.adapters.ledger import open_ledger
 from trimtab.adapters.sources.tables import fingerprint
 from trimtab.cluster.scaling.measure import Replay, replayed
 from trimtab.cluster.scaling.plan import PEERS, ScalingPlan
@@ -23,7 +23,7 @@ from trimtab.proposers.search import Search
 from trimtab.stages.deciding import author, chosen_plan, decide, gain_text, method, proposers
 from trimtab.stages.traffic import traffic_of
 from trimtab.views import decision_view
-from trimtab.workplace import Workplace
+from trimtab.workplace import Workplace, make_store
 
 SHOWN_MINUTES = 3 * 1440
 SHOWN_POINTS = 432
@@ -46,13 +46,12 @@ def run(workplace: Workplace, results: Results) -> StageResult:
 def scale_file(trace: Path) -> StageResult:
     """`trimtab scale traffic.csv`: a trace alone, one request of 50 ms a replica's core, 250 ms promised."""
     problem = Scaling(Traffic(str(trace.resolve()), fingerprint=fingerprint(trace)), Service(0.05, 0.2))
-    from trimtab.adapters.ledger import open_ledger
-
-    with tempfile.TemporaryDirectory() as folder:
-        ledger = open_ledger(Path(folder) / "ledger.db")
-        proposer = Portfolio(Rules("ideas", ideas), search=Search())
+    ledger = open_ledger(make_store(Path.cwd()) / "ledger.db")
+    proposer = Portfolio(Rules("ideas", ideas), search=Search())
+    try:
         search, check = Meter(cpu_seconds=60), Meter(cpu_seconds=60)
         decision = optimize(problem, proposer, search=search, check=check, ledger=ledger)
+    finally:
         ledger.close()
     plan, unseen, known = chosen_plan(decision), problem.unseen(), history(problem.traffic)
     ways = {"current": problem.current, "free": PEERS["hpa-70"], "chosen": plan}
