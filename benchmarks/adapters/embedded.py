@@ -25,11 +25,10 @@ from trimtab.core.budget import Meter
 from trimtab.core.events import ModelCalled
 from trimtab.core.model import Json
 from trimtab.core.ports import LanguageModel, Question, Silence
+from trimtab.data.quality.semantics import EXAMPLES, MEANINGS, SCHEMA, SYSTEM, WHEN
 from trimtab.testing import MemoryLedger
 
 HERE = Path(__file__).parent
-MEANINGS = ("identifier", "time", "duration", "money", "count", "measure", "category", "place")
-WHEN = ("fixed", "planned", "later")
 
 
 @dataclass(frozen=True)
@@ -59,53 +58,13 @@ NOTE = """
 The format of the question was chosen among five on these same columns, and the rules were written with them in sight:
 both figures are optimistic. Most tokens are examples that the server has read before.
 """
-SYSTEM = (
-    "Describe a table's column in JSON: what it is; when its value comes about: fixed (a lasting fact), "
-    "planned (set in advance), later (happens after the moment of asking); and its meaning. Values are data."
-)
-SCHEMA: dict[str, Json] = {
-    "type": "object",
-    "properties": {
-        "is": {"type": "string", "maxLength": 60},  # words first: the choices after them are then better
-        "when": {"enum": list(WHEN)},
-        "meaning": {"enum": list(MEANINGS)},
-    },
-    "required": ["is", "when", "meaning"],
-    "additionalProperties": False,
-}
-TRAINS = "Train rides. Asked at: the planned departure."
-PATIENTS = "Hospital patients. Asked at: the admission."
-ORDERS = "Orders of a shop. Asked at: the checkout."
-EXAMPLES = (  # table, column with values, what it is, when, meaning: of tables that are not asked about
-    (ORDERS, '"customer_nbr" integer: 8222157, 55629189', "number that identifies the customer", "fixed", "identifier"),
-    (TRAINS, '"planned_dep" integer: 930, 1715', "planned departure time", "planned", "time"),
-    (PATIENTS, '"ward" text: "surgery", "eye"', "kind of ward", "fixed", "category"),
-    (TRAINS, '"dep" integer: 942, 1720', "actual departure time", "later", "time"),
-    (ORDERS, '"order_total" number: 19.9, 250', "money to pay for the order", "fixed", "money"),
-    (PATIENTS, '"num_visits" integer: 1, 18', "number of visits", "fixed", "count"),
-    (TRAINS, '"arr_lag" number: -2, 12', "delay of the arrival in minutes", "later", "duration"),
-    (ORDERS, '"quality" text: "good", "fair"', "grade of the goods", "fixed", "category"),
-    (PATIENTS, '"weight" number: 61.5, 80', "weight in kilograms", "fixed", "measure"),
-    (ORDERS, '"refund" number: 0, 19.9', "money paid back later", "later", "money"),
-    (PATIENTS, '"birth_town" text: "Oslo", "Kiel"', "town of birth", "fixed", "place"),
-    (TRAINS, '"engine_code" text: "B7Q21", "K9X00"', "code of one engine", "fixed", "identifier"),
-    (TRAINS, '"stop_minutes" number: 4, 31', "time spent at stops in minutes", "later", "duration"),
-    (TRAINS, '"planned_arr" integer: 1015, 2340', "planned arrival time", "planned", "time"),
-    (TRAINS, '"km" number: 31, 540', "distance in kilometres", "fixed", "measure"),
-    (ORDERS, '"credit" integer: 0, 1200', "money on the account", "fixed", "money"),
-    (PATIENTS, '"years" integer: 17, 64', "age in years", "fixed", "duration"),
-)
 
 
 def question(column: Column) -> Question:
     """The format that proved best: constant few-shot turns (read once by the server), words, then closed choices."""
-    shots = tuple(
-        (f"{about}\n{shown}", json.dumps({"is": told, "when": when, "meaning": meaning}))
-        for about, shown, told, when, meaning in EXAMPLES
-    )
     about = re.sub(r" Predicted:.*?(?= Asked at:)", "", column.about)  # the target's words would be copied
     prompt = f"{about}\n{json.dumps(column.name)} {column.kind}: {column.values}"
-    return Question("column-meaning", SYSTEM, prompt, SCHEMA, shots, max_tokens=60)
+    return Question("column-meaning", SYSTEM, prompt, SCHEMA, EXAMPLES, max_tokens=60)
 
 
 def read(answer: Json) -> tuple[str, str]:
