@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from trimtab.adapters.ledger import SqlLedger, open_ledger
+from trimtab.adapters.targets.folder import Folder
 from trimtab.adapters.targets.plan_file import PlanFile
 from trimtab.config import Config, Data, Model, load_config
 from trimtab.core.apply import apply, recover, revert
 from trimtab.core.errors import InputError
-from trimtab.core.events import Decided, Event, Recorded
+from trimtab.core.events import Decided, Event, Recorded, StageEnded
 from trimtab.core.model import Decision, Proposal, Trial
 from trimtab.pipeline import Progress, Results, StageResult, run_stages
 from trimtab.stages import STAGES, stages_for
-from trimtab.workplace import Seen, Workplace, make_store, open_workplace
+from trimtab.workplace import Seen, Workplace, open_workplace
 
 
 @dataclass(frozen=True)
@@ -108,12 +109,19 @@ def find_decision(ledger: SqlLedger, decision: str) -> Decided:
 
 
 def apply_decision(place: Path, decision: str) -> tuple[str, Path]:
-    """Write a decision's plan into the pipeline's folder, reversibly; returns the change's id and the file."""
+    """Put a decision in place, reversibly; returns the change's id and what was changed.
+
+    A model, a form or a service is put in place as a folder (trimtab-applied/model and so on, switched as a whole);
+    the plan of any other decision as JSON.
+    """
     with ledger_at(place) as ledger:
         found = find_decision(ledger, decision)
-        target = plan_target(place, found.problem)
+        target = target_of(place, found.problem)
         recover(target, ledger)
-        winner = None if found.winner is None else Trial(Proposal(found.winner, found.by), _verdict(found))
+        plan: Any = found.winner
+        if plan is not None and isinstance(target, Folder):
+            plan = target.keep(_made(place, found, ledger))
+        winner = None if plan is None else Trial(Proposal(plan, found.by), _verdict(found))
         made: Decision[Any] = Decision(
             found.decision, found.study, found.problem, found.current, winner, (), {}, found.spent, found.stopped
         )
@@ -121,18 +129,36 @@ def apply_decision(place: Path, decision: str) -> tuple[str, Path]:
 
 
 def revert_decision(place: Path, decision: str) -> tuple[str, Path]:
-    """Write back what stood before a decision was applied; returns the change's id and the file."""
+    """Put back what stood before a decision was applied; returns the change's id and what was changed."""
     with ledger_at(place) as ledger:
         found = find_decision(ledger, decision)
-        target = plan_target(place, found.problem)
+        target = target_of(place, found.problem)
         recover(target, ledger)
         return revert(found.decision, target, ledger), target.path
 
 
-def plan_target(place: Path, problem: str) -> PlanFile:
-    """Where a plan of a problem is applied: folder/trimtab-plans/PROBLEM.json, which later runs start from."""
-    make_store(place)
-    return PlanFile(place / "trimtab-plans" / f"{problem}.json")
+def target_of(place: Path, problem: str) -> PlanFile | Folder:
+    """Where decisions of a problem are applied: in trimtab-applied, beside the configuration."""
+    applied = place / "trimtab-applied"
+    applied.mkdir(exist_ok=True)
+    folders = {"tune": "model", "convert": "form", "package": "service"}
+    return Folder(applied / folders[problem]) if problem in folders else PlanFile(applied / f"{problem}.json")
+
+
+def _made(place: Path, decision: Decided, ledger: SqlLedger) -> Path:
+    """The folder that a stage made for its decision. Raises InputError when it is gone."""
+    ended = [one.event for one in ledger.events(StageEnded) if one.event.decision == decision.decision]
+    facts: Any = ended[-1].result["facts"] if ended else {}
+    named = {
+        "tune": facts.get("models", {}).get("chosen"),
+        "convert": facts.get("form"),
+        "package": facts.get("service"),
+    }
+    made = named.get(decision.problem)
+    folder = place / ".trimtab" / str(made)
+    if made is None or not folder.is_dir():
+        raise InputError(f"what {decision.decision} made is not there", hint="run the stage again")
+    return folder
 
 
 def verify(place: Path) -> tuple[int | None, int, str]:
@@ -143,11 +169,3 @@ def verify(place: Path) -> tuple[int | None, int, str]:
 
 def _verdict(found: Decided) -> Any:
     return found.verdict
-
-
-def counts(trail_events: Sequence[Recorded[Event]]) -> Mapping[str, int]:
-    """How many events of each kind a trail has."""
-    kinds: dict[str, int] = {}
-    for one in trail_events:
-        kinds[type(one.event).__name__] = kinds.get(type(one.event).__name__, 0) + 1
-    return kinds

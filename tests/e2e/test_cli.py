@@ -120,11 +120,12 @@ def test_a_decision_can_be_shown_applied_and_reverted(pipeline: Path) -> None:
         pytest.skip("the current plans were kept: nothing can be applied")
     name = changed["decision"]
     assert "decided" in trimtab("show", name, "--in", str(pipeline)).stdout
-    applied = pipeline / "trimtab-plans" / f"{changed['problem']}.json"
+    applied = pipeline / "trimtab-applied"
     assert trimtab("apply", name, "--in", str(pipeline)).returncode == 0
-    assert applied.exists()
+    assert any(one.name in ("model", f"{changed['problem']}.json") for one in applied.iterdir())
     assert trimtab("revert", name, "--in", str(pipeline)).returncode == 0
-    assert not applied.exists()
+    assert not (applied / "model").exists()
+    assert "not applied" in trimtab("revert", name, "--in", str(pipeline)).stderr
 
 
 def test_a_changed_byte_in_the_ledger_is_found(pipeline: Path, tmp_path: Path) -> None:
