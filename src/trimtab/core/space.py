@@ -14,7 +14,7 @@ import functools
 import math
 import random
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeAlias, TypeVar, cast
 
@@ -71,9 +71,14 @@ class Subset:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The text of a policy program, at most `max_bytes` of UTF-8. It cannot be drawn; proposers write it."""
+    """The text of a policy program, at most `max_bytes` of UTF-8. It cannot be drawn; proposers write it.
+
+    `fault` says why a text is no program of the kind, or is empty; `head` is how such a program begins.
+    """
 
     max_bytes: int = 8192
+    fault: Callable[[str], str] | None = None
+    head: str = ""
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -235,9 +240,10 @@ def _fault(allowed: Range, value: Any) -> str:
         case Subset(values=names):
             fits = isinstance(value, tuple) and len(set(value)) == len(value) and set(value) <= set(names)
             return "" if fits else f"{value!r} is not a subset of {list(names)[:20]}"
-        case Source(max_bytes):
-            fits = isinstance(value, str) and len(value.encode()) <= max_bytes
-            return "" if fits else f"a program is text of at most {max_bytes} bytes"
+        case Source(max_bytes, fault):
+            if not isinstance(value, str) or len(value.encode("utf-8", "surrogatepass")) > max_bytes:
+                return f"a program is text of at most {max_bytes} bytes"
+            return fault(value) if fault is not None else ""
 
 
 def _draw(allowed: Range, rng: random.Random) -> Any:

@@ -163,12 +163,15 @@ class Reader:
             whole = " (it is a series: index it)" if one.id in self.windows else ""
             return ProgramFault(f"{line}the name {one.id!r} is no input, no local and no number{whole}")
         if isinstance(one, ast.Call) and isinstance(one.func, ast.Name):
+            if one.func.id in FUNCTIONS:
+                return ProgramFault(f"{line}{one.func.id} takes its numbers by position")
             return ProgramFault(f"{line}{one.func.id!r} cannot be called; allowed: {', '.join(FUNCTIONS)}")
         return ProgramFault(f"{line}{_KINDS.get(type(one), type(one).__name__)} is not part of the language")
 
 
 _KINDS: dict[type[ast.AST], str] = {
-    ast.While: "`while`", ast.Import: "`import`", ast.ImportFrom: "`import`", ast.Attribute: "an attribute",
+    ast.While: "`while`", ast.Expr: "an expression alone", ast.Slice: "a slice",
+    ast.Import: "`import`", ast.ImportFrom: "`import`", ast.Attribute: "an attribute",
     ast.Call: "this call", ast.Lambda: "`lambda`", ast.FunctionDef: "a function within the function",
     ast.ClassDef: "a class", ast.Try: "`try`", ast.With: "`with`", ast.Raise: "`raise`", ast.Global: "`global`",
     ast.Nonlocal: "`nonlocal`", ast.JoinedStr: "a format string", ast.ListComp: "a comprehension", ast.List: "a list",

@@ -14,6 +14,7 @@ from dataclasses import replace
 from types import TracebackType
 
 from trimtab.adapters.runners.process import WorkerProcess
+from trimtab.adapters.sandbox import Confinement
 from trimtab.core.model import Failure, Spend
 from trimtab.core.ports import Result, Task
 
@@ -21,10 +22,13 @@ ATTEMPTS = 3  # a task that never began, because its worker was dead, goes to a 
 
 
 class LocalRunner:
-    """`workers` tasks at a time, `threads` for each worker's numeric libraries. Close it, or use it in a `with`."""
+    """`workers` tasks at a time, `threads` for each worker's numeric libraries. Close it, or use it in a `with`.
 
-    def __init__(self, workers: int = 1, *, threads: int = 1) -> None:
-        self._threads = threads
+    With a confinement its workers have no network, no new programs, and files to read only: for unreviewed code.
+    """
+
+    def __init__(self, workers: int = 1, *, threads: int = 1, confinement: Confinement | None = None) -> None:
+        self._threads, self._confinement = threads, confinement
         self._idle: list[WorkerProcess] = []
         self._busy: set[WorkerProcess] = set()
         self._lock = threading.Lock()
@@ -84,7 +88,7 @@ class LocalRunner:
         if worker is not None and not worker.is_alive():
             worker.close()
             worker = None
-        worker = worker or WorkerProcess(self._threads)
+        worker = worker or WorkerProcess(self._threads, self._confinement)
         with self._lock:
             self._busy.add(worker)
             is_closed = self._is_closed

@@ -12,12 +12,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
 from trimtab.adapters.meters import TreeMeter, tree
 from trimtab.adapters.runners.worker import receive, send
+from trimtab.adapters.sandbox import Confinement
 from trimtab.core.errors import OutsideError
 from trimtab.core.model import Failure, Spend
 from trimtab.core.ports import Limits, Result, Returned, Task
@@ -32,7 +33,7 @@ MARK = "TRIMTAB_WORKER"  # in the environment of a worker and of all that it sta
 class WorkerProcess:
     """One child process, started afresh. Raises OutsideError when it cannot be started."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, confinement: Confinement | None = None) -> None:
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  closed with the worker
         fcntl.fcntl(self._log, fcntl.F_SETFL, os.O_APPEND)  # so that it can be emptied while the child writes
         self._mark = f"{MARK}={secrets.token_hex(8)}"
@@ -44,7 +45,7 @@ class WorkerProcess:
         os.close(writes)
         self._from = _Answers(back, self._process)
         with contextlib.suppress(OSError):
-            send(self._to, {"path": sys.path})
+            send(self._to, {"path": sys.path, "confinement": None if confinement is None else asdict(confinement)})
         hello = receive(self._from) if self._from.wait(START_SECONDS) else None
         if hello is None:
             reason = self._death()

@@ -53,7 +53,10 @@ def main() -> None:
     _die_with_parent()
     reads, writes = open(int(sys.argv[1]), "rb"), open(int(sys.argv[2]), "wb")  # noqa: SIM115  they end with the process
     os.dup2(2, 1)  # what users print must not reach anybody's standard output
-    sys.path[:] = receive(reads)["path"]
+    hello = receive(reads)
+    sys.path[:] = hello["path"]
+    if hello["confinement"] is not None:
+        _confine(hello["confinement"])
     send(writes, {"cpu_seconds": _cpu_seconds()})
     charged = 0.0
     while (task := receive(reads)) is not None:
@@ -63,6 +66,12 @@ def main() -> None:
         before, charged = charged, _cpu_seconds()
         _write(writes, answer)
         send(writes, {"cpu_seconds": charged - before})
+
+
+def _confine(what: dict[str, list[str]]) -> None:
+    from trimtab.adapters.sandbox import Confinement, confine
+
+    confine(Confinement(tuple(what["reads"]), tuple(what["imports"])))
 
 
 def _write(stream: BinaryIO, body: bytes) -> None:
