@@ -1,12 +1,13 @@
 """Counts of a numeric column on the top bits of float32: one pass, mergeable, fine enough for KS within 1e-4.
 
-A value is shifted by the column's reference and truncated to float32; its sign, exponent and first 12 bits of the
-mantissa are its bin: narrow near the reference, relative far from it. Bins that are heavy in the first batch, and hold
-more than one value there, are split by 12 further bits, so that narrow peaks far from the reference are resolved, too.
+A value is shifted by the column's reference and cut to the range of float32; its sign, exponent and first 12 bits of
+the mantissa are its bin: narrow near the reference, relative far from it. Bins that are heavy in the first batch, and
+hold more than one value there, are split by 12 further bits: narrow peaks far from the reference are resolved, too.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from trimtab.monitoring.profile.sketch import grouped
+from trimtab.monitoring.profile.sketch import Hashes, fold, grouped
 
 BITS = 21
 SHIFT = 32 - BITS
@@ -25,14 +26,18 @@ FINE = 1 << FINE_BITS
 MOST_FINE = 256  # split bins of a column: at most 4 MB
 HEAVY = 8  # of LOOKED values: fewer may be chance
 LOOKED = 16_384
+PLACES = BINS + (1 << 12) + MOST_FINE * FINE  # of counts: by page, then within split bins
 SPLIT = 1 << 31  # marks a count as the number of a split bin
-PAGE_BITS = 10
-PAGE = 1 << PAGE_BITS  # bins of a page of memory: only touched ones are looked at again
+PAGE_BITS = 12
+PAGE = 1 << PAGE_BITS  # the bins of one sign and exponent; they get memory when the first value falls into them
 BLOCK = 4096  # values that are worked on at a time: they stay in the first-level cache
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-_TRUNCATE = ~((1 << 29) - 1)  # the bits of a double that float32 has no room for
+_MAGNITUDE = (1 << 63) - 1  # the bits of a double without its sign
+_LEAST_TOP = 896 << 12  # exponent and first mantissa bits of a double at float32's least exponent
+_MOST_KEY = 255 << 12
+_LARGEST = 1.7976931348623157e308
 
 
 @dataclass(frozen=True)
@@ -52,46 +57,118 @@ class Histogram:
     counts: Ints
 
 
+_VALUES = numba.types.Array(numba.f8, 1, "C", readonly=True)  # Arrow's buffers are read-only
+_FOUR = numba.types.UniTuple(numba.f8, 4)  # type: ignore[no-untyped-call]
+_U = np.uint64
+
+
+@numba.njit(
+    _FOUR(_VALUES, numba.f8, numba.f8[::1], numba.u4[::1]),
+    nogil=True,
+    cache=True,
+    fastmath={"reassoc", "contract", "nnan", "ninf", "nsz"},
+)
+def _shifted(block: Any, shift: Any, moved: Any, keys: Any) -> Any:
+    """Move a block of finite values and find their bins; returns the sum, the sum of squares, the least, the most."""
+    # Two loops, both without a branch: they run on whole vectors. Shifts are unsigned: AVX2 has no others.
+    added, squares, low, high = 0.0, 0.0, block[0], block[0]
+    for i in range(len(block)):
+        d = block[i] - shift
+        moved[i] = d
+        added += d
+        squares += d * d
+        low = min(low, block[i])
+        high = max(high, block[i])
+    bits = moved.view(np.uint64)
+    for i in range(len(block)):
+        top = np.int32((bits[i] & _U(_MAGNITUDE)) >> _U(40)) - np.int32(_LEAST_TOP)
+        key = min(max(top, np.int32(0)), np.int32(_MOST_KEY))
+        keys[i] = np.uint32(key) | np.uint32((bits[i] >> _U(43)) & _U(HALF))
+    return added, squares, low, high
+
+
+@numba.njit(numba.u4(numba.u4[::1], numba.u4[::1], numba.u8), nogil=True, cache=True)
+def _new_page(counts: Any, pages: Any, which: Any) -> Any:
+    """Give a page its memory: pages are numbered from 1 on, the last place of `pages` counts them."""
+    pages[-1] += 1
+    pages[which] = pages[-1]
+    counts[pages[-1] << PAGE_BITS : (pages[-1] + 1) << PAGE_BITS] = 0
+    return pages[-1]
+
+
 @numba.njit(
     numba.void(
-        numba.types.Array(numba.f8, 1, "C", readonly=True),  # Arrow's buffers are read-only
-        *(numba.f8, numba.f8[::1], numba.f4[::1], numba.u4[::1], numba.u4[:, ::1], numba.u1[::1], numba.f8[::1]),
+        *(_VALUES, numba.f8, numba.f8[::1], numba.u4[::1]),
+        *(numba.u4[::1], numba.u4[::1], numba.f8[::1], numba.i8[::1]),
+        *(numba.u8[::1], numba.u8[::1], numba.b1),
     ),
     nogil=True,
     cache=True,
-    fastmath={"reassoc", "contract", "nnan", "ninf"},
 )
-def _count_finite(
-    values: Any, shift: Any, moved: Any, keys: Any, counts: Any, fine: Any, touched: Any, totals: Any
-) -> None:
-    # totals: sum, sum of squares (both of value - shift), low, high. Separate loops: all but the last one vectorize.
-    bits, truncated, short = moved.view(np.int64), np.empty(BLOCK, np.int64), keys.view(np.uint32)
-    rounded = truncated.view(np.float64)
+def _count(
+    values: Any, shift: Any, moved: Any, keys: Any, counts: Any, pages: Any, totals: Any, kinds: Any,
+    rows: Any, registers: Any, has_split: Any,
+) -> None:  # fmt: skip
+    # totals: sum, sum of squares (both of value - shift), low, high; kinds: missing, infinite, zero, negative values.
+    values_bits = values.view(np.uint64)
+    bits = moved.view(np.uint64)
+    finite = np.empty(BLOCK)
     for start in range(0, len(values), BLOCK):
-        chunk = values[start : start + BLOCK]
-        added, squares, low, high = 0.0, 0.0, totals[2], totals[3]
-        for i in range(len(chunk)):
-            d = chunk[i] - shift
-            moved[i] = d
-            added += d
-            squares += d * d
-            low = min(low, chunk[i])
-            high = max(high, chunk[i])
-        for i in range(len(chunk)):
-            truncated[i] = bits[i] & _TRUNCATE
-        for i in range(len(chunk)):
-            keys[i] = rounded[i]
-        for i in range(len(chunk)):
-            key = short[i] >> np.uint32(SHIFT)
-            count = counts[key]
-            if count < SPLIT:
-                counts[key] = count + np.uint32(1)
-                touched[key >> np.uint32(PAGE_BITS)] = 1
-            else:
-                fine[count - SPLIT, (bits[i] >> (40 - FINE_BITS)) & (FINE - 1)] += np.uint32(1)
+        block = values[start : start + BLOCK]
+        used = len(block)
+        if len(rows):
+            fold(values_bits[start : start + BLOCK], rows[start : start + BLOCK], registers)
+        added, squares, low, high = _shifted(block, shift, moved, keys)
+        if not math.isfinite(added):  # the cheapest test: a sum is finite only if all values are
+            used, infinite = 0, 0
+            for value in block:  # without a branch: every place is written, and kept if the value was finite
+                finite[used] = value
+                used += abs(value) <= _LARGEST
+                infinite += abs(value) > _LARGEST
+            kinds[0] += len(block) - used - infinite
+            kinds[1] += infinite
+            if not used:
+                continue
+            added, squares, low, high = _shifted(finite[:used], shift, moved, keys)
+            block = finite
         totals[0] += added
         totals[1] += squares
-        totals[2], totals[3] = low, high
+        totals[2], totals[3] = min(totals[2], low), max(totals[3], high)
+        if low <= 0.0:
+            for i in range(used):
+                kinds[2] += block[i] == 0.0
+                kinds[3] += block[i] < 0.0
+        for i in range(used):
+            key = _U(keys[i])
+            page = pages[key >> _U(PAGE_BITS)]
+            if page == 0:
+                page = _new_page(counts, pages, key >> _U(PAGE_BITS))
+            place = (_U(page) << _U(PAGE_BITS)) | (key & _U(PAGE - 1))
+            if has_split:
+                # Without a branch: which values fall into split bins, nobody can predict.
+                split = _U(counts[place]) - _U(SPLIT)
+                within = _U(BINS + PAGE) + ((bits[i] >> _U(40 - FINE_BITS)) & _U(FINE - 1)) + (split << _U(FINE_BITS))
+                place = place if split >= _U(MOST_FINE) else within
+            counts[place] += np.uint32(1)
+
+
+@numba.njit(numba.i8(numba.u4[::1], numba.u4[::1], numba.i8[::1], numba.i8[::1]), nogil=True, cache=True)
+def _collect(counts: Any, pages: Any, keys: Any, found: Any) -> int:
+    """Move what was counted into (keys, found), in order, leaving no pages; returns how many bins."""
+    n = 0
+    for which in range(len(pages) - 1):
+        if pages[which]:
+            start = pages[which] << PAGE_BITS
+            for within in range(PAGE):
+                if 0 < counts[start + within] < SPLIT:
+                    keys[n], found[n] = (which << PAGE_BITS) | within, counts[start + within]
+                    n += 1
+            pages[which] = 0
+    pages[-1] = 0
+    return n
+
+
+_SCRATCH = np.empty(BLOCK), np.empty(BLOCK, np.uint32)
 
 
 class Counter:
@@ -99,48 +176,58 @@ class Counter:
 
     def __init__(self, reference: Reference, counts: npt.NDArray[np.uint32] | None = None) -> None:
         self.reference = reference
-        # Untouched pages of zeros take no memory.
-        self._counts = np.zeros(BINS, np.uint32) if counts is None else counts
-        self._touched = np.zeros(BINS // PAGE, np.uint8)
-        self._fine = np.zeros((len(reference.split), FINE), np.uint32)
+        # Memory that is never touched takes none.
+        self._counts = np.empty(PLACES, np.uint32) if counts is None else counts
+        self._pages = np.zeros(BINS // PAGE + 1, np.uint32)
         self.resume()
-        self.totals = np.array([0.0, 0.0, np.inf, -np.inf])
+        self.totals = np.array([0.0, 0.0, np.inf, -np.inf])  # sum and squares of value - shift, least, most
+        self.kinds = np.zeros(4, np.int64)  # missing, infinite, zero, negative values
 
     def resume(self) -> None:
-        """Mark the split bins anew, in counts that another column used meanwhile."""
+        """Mark the split bins, in counts that another column may have used meanwhile."""
+        self._fine[:] = 0
         for number, key in enumerate(self.reference.split):
-            self._counts[key] = SPLIT + number
+            which = key >> PAGE_BITS
+            page = int(self._pages[which]) or int(_new_page(self._counts, self._pages, which))
+            self._counts[(page << PAGE_BITS) | (key & (PAGE - 1))] = SPLIT + number
 
-    def add(self, values: Floats) -> tuple[float, float]:
-        """Count finite values; returns the least and the most so far."""
-        moved, keys = np.empty(BLOCK), np.empty(BLOCK, np.float32)
-        _count_finite(values, self.reference.shift, moved, keys, self._counts, self._fine, self._touched, self.totals)
-        return float(self.totals[2]), float(self.totals[3])
+    @property
+    def _fine(self) -> npt.NDArray[np.uint32]:
+        """The counts within split bins: the last places."""
+        return self._counts[BINS + PAGE :][: len(self.reference.split) * FINE]
+
+    def add(self, values: Floats, rows: Hashes, registers: Hashes) -> None:
+        """Count values, those that are not finite in `kinds` alone; `fold` all into `rows` (if any) and `registers`."""
+        state = (self._counts, self._pages, self.totals, self.kinds, rows, registers)
+        _count(values, self.reference.shift, *_SCRATCH, *state, bool(self.reference.split))
 
     def histogram(self) -> Histogram:
         """What was counted, without the empty bins; the counter starts anew."""
-        pages = np.flatnonzero(self._touched)
-        rows, columns = np.nonzero(self._counts.reshape(-1, PAGE)[pages])
-        keys = pages[rows] * PAGE + columns
-        whole = keys[self._counts[keys] < SPLIT]
-        numbers, within = np.nonzero(self._fine)
-        fine_counts = self._fine[numbers, within]
+        most = int(self._pages[-1]) * PAGE
+        keys, counts = np.empty(most, np.int64), np.empty(most, np.int64)
+        used = _collect(self._counts, self._pages, keys, counts)
+        whole, counts = keys[:used], counts[:used].copy()
+        used_fine = np.flatnonzero(self._fine)
+        numbers, within = used_fine // FINE, used_fine % FINE
+        fine_counts = self._fine[used_fine].astype(np.int64)
         places = place(whole, np.zeros(len(whole), np.int64))
-        counts = self._counts[whole].astype(np.int64)
-        within_split = place(np.asarray(self.reference.split, np.int64)[numbers], within)
-        self._counts[keys] = 0
-        self._counts[list(self.reference.split)] = 0
-        self._fine[:], self._touched[:] = 0, 0
         turn = int(np.searchsorted(whole, HALF))
-        is_in_order = not len(within_split) and (turn == len(whole) or whole[turn] != HALF)
+        is_in_order = not len(within) and (turn == len(whole) or whole[turn] != HALF)
         if is_in_order:  # no sort is needed: negative bins turned round, then the others
             return Histogram(
                 self.reference,
                 np.concatenate([places[turn:][::-1], places[:turn]]),
                 np.concatenate([counts[turn:][::-1], counts[:turn]]),
             )
-        split_counts = fine_counts.astype(np.int64)
-        return _summed(self.reference, np.concatenate([places, within_split]), np.concatenate([counts, split_counts]))
+        within_split = place(np.asarray(self.reference.split, np.int64)[numbers], within)
+        return _summed(self.reference, np.concatenate([places, within_split]), np.concatenate([counts, fine_counts]))
+
+
+def bins_of(moved: Floats) -> Ints:
+    """The bins of shifted values: sign, exponent within that of float32, first 12 bits of the mantissa."""
+    bits = moved.view(np.uint64)
+    top = ((bits & _U(_MAGNITUDE)) >> _U(40)).astype(np.int64) - _LEAST_TOP
+    return np.asarray(np.clip(top, 0, _MOST_KEY) | ((bits >> _U(43)) & _U(HALF)).astype(np.int64))
 
 
 def place(keys: Ints, within: Ints) -> Ints:
@@ -155,17 +242,20 @@ def choose_reference(values: Floats) -> Reference:
     looked = np.sort(looked[np.isfinite(looked)])
     if not len(looked):
         return Reference()
-    candidates = dict.fromkeys((float(looked[len(looked) // 2]), 0.0, float(looked[0])))
-    shift, (_, mixed) = min(((one, _heavy(looked, one)) for one in candidates), key=lambda pair: pair[1][0])
+    shift, lightest, mixed = 0.0, len(looked) + 1, []
+    for candidate in dict.fromkeys((float(looked[len(looked) // 2]), 0.0, float(looked[0]))):
+        weight, found = _heavy(looked, candidate)
+        if weight < lightest:
+            shift, lightest, mixed = candidate, weight, found
+        if not weight:
+            break
     return Reference(shift, tuple(sorted(key for _, key in sorted(mixed)[:MOST_FINE])))
 
 
 def _heavy(values: Floats, shift: float) -> tuple[int, list[tuple[int, int]]]:
     """How many values lie in mixed bins, and (-count, bin) of each: heavy, with more than one value."""
     moved = values - shift
-    cut = (moved.view(np.int64) & _TRUNCATE).view(np.float64)
-    with np.errstate(over="ignore"):
-        keys = cut.astype(np.float32).view(np.uint32) >> SHIFT
+    keys = bins_of(moved)
     # The values are sorted: equal ones, and those of a bin, lie side by side.
     starts = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
     is_new = np.concatenate([[True], moved[1:] != moved[:-1]])
@@ -221,8 +311,7 @@ def atoms(histogram: Histogram, least: float) -> dict[float, float]:
 
 def _place_of(reference: Reference, value: float) -> int:
     bits = np.array([value - reference.shift]).view(np.int64)
-    with np.errstate(over="ignore"):
-        key = int((bits & _TRUNCATE).view(np.float64).astype(np.float32).view(np.uint32)[0] >> SHIFT)
+    key = int(bins_of(bits.view(np.float64))[0])
     within = int(bits[0] >> (40 - FINE_BITS)) & (FINE - 1) if key in reference.split else 0
     return int(place(np.array([key]), np.array([within]))[0])
 

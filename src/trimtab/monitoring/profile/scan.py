@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -19,18 +19,23 @@ import pyarrow.parquet
 from trimtab.adapters.sources.dataset import is_usable
 from trimtab.adapters.sources.tables import MOST_COLUMNS, open_csv, read_table, require_file
 from trimtab.core.errors import InputError
-from trimtab.monitoring.profile.histogram import BINS, Counter, Histogram, Reference, choose_reference, merged
+from trimtab.monitoring.profile.histogram import PLACES, Counter, Histogram, Reference, choose_reference, merged
 from trimtab.monitoring.profile.profile import Column, NumberColumn, Profile, WordColumn, is_equal
-from trimtab.monitoring.profile.sketch import EMPTY, MISSING, MOST_ROWS, REGISTERS, Hashes, RowSample, fold
+from trimtab.monitoring.profile.sketch import EMPTY, MISSING, MOST_ROWS, REGISTERS, Hashes, RowSample, fold, fold_codes
 from trimtab.monitoring.profile.words import Tally, hashes_of
 
 BATCH_ROWS = 65_536
+MOST_GROUP_ROWS = 4_000_000  # larger row groups are read in batches
 READ_BYTES = 1 << 18  # of each column chunk at a time: else whole row groups wait in memory
 REPETITIVE_BYTES = 8.0
 CSV_BLOCK_BYTES = 8 << 20
 LOOKED_AT = 1000  # words that tell whether a column repeats its words
 WIDE = 256  # from so many columns on, they share one table of counts, emptied after each batch
+NO_ROWS = np.zeros(0, np.uint64)
 PRINTED = 997  # every so many'th value goes into the digests that equal columns share
+
+
+Piece: TypeAlias = tuple[int, Iterable[tuple[int, Iterable[Any]]]]  # rows; place and arrays of each column
 
 
 @dataclass
@@ -40,15 +45,11 @@ class _Numbers:
     counter: Counter
     registers: Hashes = field(default_factory=lambda: np.full(REGISTERS, EMPTY, np.uint64))
     kept: Histogram | None = None
-    missing: int = 0
-    infinite: int = 0
-    zero: int = 0
-    negative: int = 0
 
 
 @dataclass
 class _Words:
-    """What has been seen of a column of words; `pending` counts the codes of `dictionary`."""
+    """What has been seen of a column of words; `pending` counts the codes of `dictionary`, the missing ones last."""
 
     tally: Tally = field(default_factory=Tally)
     registers: Hashes = field(default_factory=lambda: np.full(REGISTERS, EMPTY, np.uint64))
@@ -114,24 +115,33 @@ def profile_batches(
     if len(schema) > MOST_COLUMNS:
         raise InputError(f"{len(schema):,} columns", hint=f"at most {MOST_COLUMNS:,} can be profiled")
     usable = [place for place, one in enumerate(schema) if is_usable(one)]
+    pieces = ((one.num_rows, ((place, (one.column(place),)) for place in usable)) for one in batches)
+    return _profile_pieces(schema, pieces, references)
+
+
+def _profile_pieces(
+    schema: pa.Schema, pieces: Iterable[Piece], references: Mapping[str, Reference] | None = None
+) -> Profile:
+    usable = [place for place, one in enumerate(schema) if is_usable(one)]
     skipped = {one.name: str(one.type) for one in schema if not is_usable(one)}
     scan = _Scan(references or {}, len(usable) > WIDE)
-    for batch in batches:
-        if batch.num_rows:
-            _see_batch(scan, schema, batch, usable)
+    for rows, columns_of in pieces:
+        if rows:
+            _see_piece(scan, schema, rows, columns_of)
     columns = {schema.field(place).name: _column(schema.field(place), scan) for place in usable}
     return Profile(scan.rows, columns, skipped, _sampled(scan), _equal_pairs(scan.prints, columns))
 
 
-def _see_batch(scan: _Scan, schema: pa.Schema, batch: pa.RecordBatch, usable: Sequence[int]) -> None:
-    scan.rows += batch.num_rows
-    hashes = np.zeros(batch.num_rows, np.uint64)
-    for place in usable:
-        name, values = schema.field(place).name, batch.column(place)
-        bits, registers = (_see_numbers if _is_number(values.type) else _see_words)(scan, name, values)
-        fold(bits, hashes, registers)
-        print_ = hash((scan.prints.get(name, 0), bits[::PRINTED].tobytes(), bits[-1:].tobytes()))
-        scan.prints[name] = print_
+def _see_piece(scan: _Scan, schema: pa.Schema, rows: int, columns: Iterable[tuple[int, Iterable[Any]]]) -> None:
+    scan.rows += rows
+    hashes = np.zeros(rows, np.uint64)
+    for place, values in columns:
+        name, start = schema.field(place).name, 0
+        for chunk in values:
+            see = _see_numbers if _is_number(chunk.type) else _see_words
+            print_ = see(scan, name, chunk, hashes[start : start + len(chunk)]) if len(chunk) else b""
+            scan.prints[name] = hash((scan.prints.get(name, 0), print_))
+            start += len(chunk)
     scan.row_hashes.append(hashes[hashes <= np.uint64(scan.row_sample.limit)])
     if sum(map(len, scan.row_hashes)) > MOST_ROWS:
         scan.row_sample = _sampled(scan)
@@ -148,7 +158,28 @@ def _profile_parquet(file: Path, references: Mapping[str, Reference] | None) -> 
         words = _repetitive(plain.metadata, plain.schema_arrow)
     # Dictionaries of words are counted by code: no string is looked at twice.
     with pyarrow.parquet.ParquetFile(file, read_dictionary=words, buffer_size=READ_BYTES) as parquet:
-        return profile_batches(parquet.schema_arrow, _batches(parquet), references)
+        schema, groups = parquet.schema_arrow, parquet.metadata
+        most = max((groups.row_group(group).num_rows for group in range(parquet.num_row_groups)), default=0)
+        if most > MOST_GROUP_ROWS or len(schema) > WIDE or not _is_flat(groups, schema):
+            return profile_batches(schema, _batches(parquet), references)
+        return _profile_pieces(schema, _groups(parquet, schema), references)
+
+
+def _is_flat(groups: Any, schema: pa.Schema) -> bool:
+    """Whether the columns of the file are those of its schema, one for one."""
+    return bool([groups.schema.column(i).path for i in range(groups.num_columns)] == schema.names)
+
+
+def _groups(parquet: pyarrow.parquet.ParquetFile, schema: pa.Schema) -> Iterator[Piece]:
+    """Row groups, column by column: each is counted while the caches still hold it, and memory holds one of them."""
+    usable = [place for place, one in enumerate(schema) if is_usable(one)]
+    for group in range(parquet.num_row_groups):
+        rows = parquet.metadata.row_group(group).num_rows
+        yield rows, ((place, _column_of(parquet, group, schema.field(place).name)) for place in usable)
+
+
+def _column_of(parquet: pyarrow.parquet.ParquetFile, group: int, name: str) -> list[pa.Array]:
+    return parquet.read_row_group(group, columns=[name], use_threads=False).column(0).chunks  # type: ignore[no-any-return]
 
 
 def _repetitive(metadata: Any, schema: pa.Schema) -> list[str]:
@@ -168,61 +199,55 @@ def _batches(parquet: pyarrow.parquet.ParquetFile) -> Iterator[pa.RecordBatch]:
         pa.default_memory_pool().release_unused()
 
 
-def _see_numbers(scan: _Scan, name: str, values: pa.Array) -> tuple[Hashes, Hashes]:
-    """Count one chunk of a column; returns the bits of its values, for the hashes, and the column's registers."""
+def _see_numbers(scan: _Scan, name: str, values: pa.Array, rows: Hashes) -> bytes:
+    """Count one chunk of a column, hash it into the rows; returns some of its values."""
     numbers = _floats(values)
     one = scan.seen.get(name)
     if one is None:
         one = scan.seen[name] = _Numbers(_counter(scan, scan.references.get(name) or choose_reference(numbers)))
     assert isinstance(one, _Numbers)
-    finite = numbers
-    # A sum is finite only if all values are: the cheapest test.
-    if values.null_count or not np.isfinite(numbers.sum()):
-        finite = numbers[np.isfinite(numbers)]
-        one.infinite += int(np.isinf(numbers).sum())
-        one.missing += len(numbers) - len(finite) - int(np.isinf(numbers).sum())
     if scan.is_wide:
         one.counter.resume()
-    low, high = one.counter.add(finite)
-    if low <= 0:
-        one.negative += int(np.count_nonzero(finite < 0))
-        one.zero += len(finite) - int(np.count_nonzero(finite)) if high >= 0 else 0
+    if values.null_count:
+        fold(numbers.view(np.uint64), rows, one.registers)
+        one.counter.kinds[0] += values.null_count
+        one.counter.add(_floats(values.drop_null()), NO_ROWS, one.registers)
+    else:
+        one.counter.add(numbers, rows, one.registers)
     if scan.is_wide:
         found = one.counter.histogram()
         one.kept = found if one.kept is None else merged(one.kept, found)
-    return numbers.view(np.uint64), one.registers
+    return numbers[::PRINTED].tobytes() + numbers[-1:].tobytes()
 
 
 def _counter(scan: _Scan, reference: Reference) -> Counter:
     if scan.is_wide and scan.shared is None:
-        scan.shared = np.zeros(BINS, np.uint32)
+        scan.shared = np.empty(PLACES, np.uint32)
     return Counter(reference, scan.shared)
 
 
-def _see_words(scan: _Scan, name: str, values: pa.Array) -> tuple[Hashes, Hashes]:
+def _see_words(scan: _Scan, name: str, values: pa.Array, rows: Hashes) -> bytes:
+    """Count one chunk of a column of words, hash it into the rows; returns hashes of some of them."""
     words = scan.seen.setdefault(name, _Words())
     assert isinstance(words, _Words)
     if not pa.types.is_dictionary(values.type):
         values = values.cast(pa.string())
         if len(set(values[:LOOKED_AT].to_pylist())) > LOOKED_AT / 2:
-            return _see_text(words, values)
+            return _see_text(words, values, rows)
     coded = values if pa.types.is_dictionary(values.type) else values.dictionary_encode()
     # The batches of a Parquet row group share their dictionary: it is looked at once.
     if words.dictionary is None or not _is_same(words.dictionary, coded.dictionary):
         _flush(words)
         words.dictionary = coded.dictionary.cast(pa.string())
         words.hashes = np.append(hashes_of(words.dictionary), MISSING)
-        words.pending = np.zeros(len(words.dictionary), np.int64)
-    size = len(words.pending)
-    indices = coded.indices.fill_null(size) if coded.indices.null_count else coded.indices
-    codes = indices.to_numpy(zero_copy_only=False)
-    counts = np.bincount(codes, minlength=size + 1)
-    words.missing += int(counts[size])
-    words.pending += counts[:size]
-    return words.hashes[codes], words.registers
+        words.pending = np.zeros(len(words.hashes), np.int64)
+    indices = coded.indices.fill_null(len(words.dictionary)) if coded.indices.null_count else coded.indices
+    codes = indices.cast(pa.int32()).to_numpy(zero_copy_only=False)
+    fold_codes(codes, words.hashes, words.pending, rows)
+    return bytes(words.hashes[codes[::PRINTED]].tobytes() + words.hashes[codes[-1:]].tobytes())
 
 
-def _see_text(words: _Words, values: pa.Array) -> tuple[Hashes, Hashes]:
+def _see_text(words: _Words, values: pa.Array, rows: Hashes) -> bytes:
     """Words that hardly repeat: a dictionary of them would cost more than it saves."""
     hashes = hashes_of(values)
     is_there = np.ones(len(values), np.int64)
@@ -231,7 +256,8 @@ def _see_text(words: _Words, values: pa.Array) -> tuple[Hashes, Hashes]:
         hashes[is_there == 0] = MISSING
         words.missing += values.null_count
     words.tally.add(values, hashes, is_there)
-    return hashes, words.registers
+    fold(hashes, rows, words.registers)
+    return hashes[::PRINTED].tobytes() + hashes[-1:].tobytes()
 
 
 def _is_same(one: pa.Array, other: pa.Array) -> bool:
@@ -240,7 +266,11 @@ def _is_same(one: pa.Array, other: pa.Array) -> bool:
 
 def _flush(words: _Words) -> None:
     if words.dictionary is not None:
-        words.tally.add(words.dictionary, words.hashes[:-1], words.pending)
+        hashes, counts = words.hashes[:-1], words.pending[:-1]
+        words.missing += int(words.pending[-1])
+        words.tally.add(words.dictionary, hashes, counts)
+        seen = hashes[counts > 0]
+        fold(seen, np.zeros(len(seen), np.uint64), words.registers)
 
 
 def _equal_pairs(prints: Mapping[str, int], columns: Mapping[str, Column]) -> tuple[tuple[str, str], ...]:
@@ -282,7 +312,8 @@ def _column(described: pa.Field, scan: _Scan) -> Column:
         _flush(seen)
         return WordColumn(described.name, kind, scan.rows, seen.missing, seen.tally.frozen(), seen.registers)
     counter = seen.counter
-    count = scan.rows - seen.missing - seen.infinite
+    missing, infinite, zero, negative = map(int, counter.kinds)
+    count = scan.rows - missing - infinite
     total, squares, low, high = (float(one) for one in counter.totals)
     return NumberColumn(
         name=described.name,
@@ -290,10 +321,10 @@ def _column(described: pa.Field, scan: _Scan) -> Column:
         histogram=seen.kept or counter.histogram(),
         registers=seen.registers,
         rows=scan.rows,
-        missing=seen.missing,
-        infinite=seen.infinite,
-        zero=seen.zero,
-        negative=seen.negative,
+        missing=missing,
+        infinite=infinite,
+        zero=zero,
+        negative=negative,
         low=low,
         high=high,
         mean=counter.reference.shift + total / count if count else math.nan,

@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from trimtab.monitoring.profile.sketch import EMPTY, Hashes, grouped, hash_words
+from trimtab.monitoring.profile.sketch import EMPTY, Hashes, count_words, fill_table, hash_words
 
 MOST_WORDS = 50_000  # distinct words of one column that are counted
+LEAST_ROOM = 1024  # words that a column has room for at first
 FREQUENT_SHARE = 0.001  # of the values seen: such a word is kept, whatever its hash
 
 Counts = npt.NDArray[np.int64]
@@ -29,64 +30,79 @@ class Words:
     def merged(self, other: Words) -> Words:
         """Exact while both are; else a frequent word may lack what either had pruned of it before."""
         tally = Tally()
+        tally.halvings = max(self.halvings, other.halvings)
         for one in (self, other):
             words = pa.array(list(one.counts), pa.string())
             tally.add(words, hashes_of(words), np.array(list(one.counts.values()), np.int64))
             tally.other += one.other
-            tally.halvings = max(tally.halvings, one.halvings)
-        tally.prune()
         return tally.frozen()
 
 
-@dataclass
 class Tally:
-    """The state of one scan of a column of words, in the order of their hashes (64 bits: collisions are ignored)."""
+    """The state of one scan of a column of words. Words are known by their hash (64 bits: collisions are ignored)."""
 
-    hashes: Hashes = field(default_factory=lambda: np.zeros(0, np.uint64))
-    counts: Counts = field(default_factory=lambda: np.zeros(0, np.int64))
-    words: Any = field(default_factory=lambda: pa.array([], pa.string()))
-    other: int = 0
-    halvings: int = 0
+    def __init__(self) -> None:
+        self.other, self.halvings = 0, 0
+        self._words = pa.array([], pa.string())  # in the order of their first sight, as hashes and counts are
+        self._used = 0
+        self._hashes, self._counts = np.empty(LEAST_ROOM, np.uint64), np.empty(LEAST_ROOM, np.int64)
+        self._table = np.full(2 * LEAST_ROOM, -1, np.int32)
 
     def add(self, words: Any, hashes: Hashes, counts: Counts) -> None:
         """Count the words of an Arrow array of strings; counts may be zero."""
-        is_in = counts > 0
-        if self.halvings:
-            is_kept = is_in & ((hashes <= np.uint64(EMPTY >> self.halvings)) | self._is_known(hashes))
-            self.other += int(counts[is_in & ~is_kept].sum())
-            is_in = is_kept
-        places = np.flatnonzero(is_in)
-        every = np.concatenate([self.hashes, hashes[places]])
-        before = len(self.hashes)
-        self.hashes, self.counts, found = grouped(every, np.concatenate([self.counts, counts[places]]))
-        if len(self.hashes) > before:
-            self.words = pa.concat_arrays([self.words, words.take(places)]).take(found)
-        self.prune()
+        # In pieces: what the first ones leave out of the sample is never kept with the later ones.
+        for start in range(0, len(hashes), MOST_WORDS):
+            piece = slice(start, start + MOST_WORDS)
+            self._add(words[piece], hashes[piece], counts[piece])
+            self.prune()
+
+    def _add(self, words: Any, hashes: Hashes, counts: Counts) -> None:
+        self._make_room(self._used + len(hashes))
+        places = np.empty(len(hashes), np.int64)
+        before = self._used
+        limit = np.uint64(EMPTY >> self.halvings)
+        state = (self._hashes, self._counts, self._table)
+        self._used, other = count_words(hashes, counts, limit, *state, before, places)
+        self.other += int(other)
+        if self._used > before:
+            self._words = pa.concat_arrays([self._words, words.take(places[: self._used - before])])
+
+    def _make_room(self, needed: int) -> None:
+        if needed <= len(self._hashes):
+            return
+        room = 1 << (needed - 1).bit_length()
+        self._hashes = np.concatenate([self._hashes[: self._used], np.empty(room - self._used, np.uint64)])
+        self._counts = np.concatenate([self._counts[: self._used], np.empty(room - self._used, np.int64)])
+        self._refill(2 * room)
+
+    def _refill(self, size: int) -> None:
+        self._table = np.full(size, -1, np.int32)
+        fill_table(self._hashes, self._used, self._table)
 
     def prune(self) -> None:
         """Keep a sample of the words, and the frequent ones, when there are too many."""
-        halvings, total = self.halvings, int(self.counts.sum()) + self.other
-        is_kept = np.ones(len(self.hashes), bool)
-        is_frequent = self.counts > FREQUENT_SHARE * total
+        if self._used <= MOST_WORDS:
+            return
+        hashes, counts = self._hashes[: self._used], self._counts[: self._used]
+        is_frequent = counts > FREQUENT_SHARE * (int(counts.sum()) + self.other)
+        is_kept = np.ones(self._used, bool)
         while int(is_kept.sum()) > MOST_WORDS:
-            halvings += 1
-            is_kept = (self.hashes <= np.uint64(EMPTY >> halvings)) | is_frequent
-        if halvings > self.halvings:
-            self.halvings = halvings
-            self.other += int(self.counts[~is_kept].sum())
-            self.hashes, self.counts = self.hashes[is_kept], self.counts[is_kept]
-            self.words = self.words.take(np.flatnonzero(is_kept))
+            self.halvings += 1
+            is_kept = (hashes <= np.uint64(EMPTY >> self.halvings)) | is_frequent
+        self._keep(np.flatnonzero(is_kept))
+
+    def _keep(self, places: npt.NDArray[np.int64]) -> None:
+        before = int(self._counts[: self._used].sum())
+        self._hashes[: len(places)], self._counts[: len(places)] = self._hashes[places], self._counts[places]
+        self._words, self._used = self._words.take(places), len(places)
+        self.other += before - int(self._counts[: self._used].sum())
+        self._refill(len(self._table))
 
     def frozen(self) -> Words:
         """What was counted, in an order that does not depend on that of the rows."""
-        counts = dict(zip(self.words.to_pylist(), self.counts.tolist(), strict=True))
-        return Words(counts, self.other, self.halvings)
-
-    def _is_known(self, hashes: Hashes) -> npt.NDArray[np.bool_]:
-        if not len(self.hashes):
-            return np.zeros(len(hashes), bool)
-        places = np.minimum(np.searchsorted(self.hashes, hashes), len(self.hashes) - 1)
-        return np.asarray(self.hashes[places] == hashes)
+        order = np.argsort(self._hashes[: self._used])
+        counts = self._counts[order].tolist()
+        return Words(dict(zip(self._words.take(order).to_pylist(), counts, strict=True)), self.other, self.halvings)
 
 
 def hashes_of(words: Any) -> Hashes:
