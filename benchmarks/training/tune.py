@@ -160,16 +160,18 @@ def trimtab(spec: DataSpec, metric: str, seed: int, budget: float) -> Ran:
     from trimtab.core.loop import optimize
     from trimtab.core.model import Comparison
     from trimtab.proposers.portfolio import Portfolio
-    from trimtab.proposers.rules import Rules
+    from trimtab.proposers.rules import Derived, Rules
     from trimtab.proposers.search import Search
     from trimtab.testing import MemoryLedger
     from trimtab.training.selection.plan import SEARCHED
-    from trimtab.training.selection.problem import portfolio, selecting
+    from trimtab.training.selection.portfolio import blends, portfolio
+    from trimtab.training.selection.problem import selecting
 
-    proposer = Portfolio(Rules("portfolio", portfolio), search=Search(seed=seed, startup=4, fixed=SEARCHED))
-    search, check = Meter(cpu_seconds=budget), Meter(cpu_seconds=budget)
+    search = Search(seed=seed, startup=4, fixed=SEARCHED)
+    proposer = Portfolio(Rules("portfolio", portfolio), search=search, derived=Derived("blend", blends))
+    paid, check = Meter(cpu_seconds=budget), Meter(cpu_seconds=budget)
     problem, ledger = selecting(spec, metric, cache=None), MemoryLedger()
-    decision = optimize(problem, proposer, search=search, check=check, ledger=ledger, seed=seed)
+    decision = optimize(problem, proposer, search=paid, check=check, ledger=ledger, seed=seed)
     plan = decision.winner.proposal.plan if decision.winner else None
     confirmed = [
         one.event

@@ -12,12 +12,12 @@ from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 from sklearn.metrics import f1_score, log_loss, mean_squared_error, roc_auc_score
 
 from trimtab.adapters.models.artifact import Fitted, about, load_fitted, model_bytes, save
-from trimtab.adapters.models.boosting import Training, fit
+from trimtab.adapters.models.boosting import Training, averaged, fit, mean_prediction
 from trimtab.adapters.models.current import fit_current, load_current
 from trimtab.adapters.models.encoding import Encoding
 from trimtab.adapters.models.learn_encoding import encode, learn
 from trimtab.adapters.models.metrics import require_metric, score
-from trimtab.adapters.sources.dataset import Dataset
+from trimtab.adapters.sources.dataset import Dataset, Task
 from trimtab.core.errors import InputError
 
 MIXED = pa.table(
@@ -156,3 +156,18 @@ def test_a_current_model_that_cannot_be_used_is_told_with_its_reason(tmp_path: P
     (tmp_path / "mine.py").write_text(FOREST)
     with pytest.raises(InputError, match=says):
         load_current(source, tmp_path)
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
+def test_joined_boosters_predict_the_mean_of_their_raw_scores(task: Task) -> None:
+    made = {"binary": load_breast_cancer, "multiclass": load_wine, "regression": load_diabetes}[task]()
+    x, y = np.asarray(made.data), np.asarray(made.target, float)
+    boosters = [
+        fit(x, y, Training(task, 3, {"feature_fraction": 0.5, "num_leaves": 5 + seed}, rounds=8 + seed, seed=seed))
+        for seed in range(3)
+    ]
+    joined = averaged(boosters)
+    mean = np.mean([one.predict(x, raw_score=True) for one in boosters], axis=0)
+    assert np.allclose(joined.predict(x, raw_score=True), mean, rtol=1e-12, atol=1e-12)
+    parts = [np.asarray(one.predict(x)) for one in boosters]
+    assert np.allclose(mean_prediction(parts, task), joined.predict(x), rtol=1e-9, atol=1e-12)

@@ -21,14 +21,14 @@ from trimtab.core.loop import optimize
 from trimtab.core.model import Brief, Comparison, Refusal, Sample, Spend
 from trimtab.core.space import faults
 from trimtab.proposers.portfolio import Portfolio
-from trimtab.proposers.rules import Rules
+from trimtab.proposers.rules import Derived, Rules
 from trimtab.proposers.search import Search
 from trimtab.testing import MemoryLedger
 from trimtab.training.selection.final import fit_final
 from trimtab.training.selection.fitting import chosen
 from trimtab.training.selection.measure import look
 from trimtab.training.selection.plan import CURRENT, DEFAULT, SEARCHED, ModelPlan
-from trimtab.training.selection.portfolio import portfolio
+from trimtab.training.selection.portfolio import blends, portfolio
 from trimtab.training.selection.problem import CAPABILITY, Selection, selecting
 
 OWN = """
@@ -207,3 +207,28 @@ def test_classical_search_looks_at_boosting_only_and_learns_from_the_starts(tmp_
     assert len(searched) >= 3
     assert {one.family for one in searched} == {"lightgbm"}
     assert len(set(searched)) == len(searched)
+
+
+def test_the_best_models_are_blended_and_the_blend_is_shipped_as_one_model(tmp_path: Path) -> None:
+    problem = cancer(tmp_path)
+    proposer = Portfolio(Rules("portfolio", portfolio), derived=Derived("blend", blends))
+    ledger = MemoryLedger()
+    decision = optimize(problem, proposer, search=Meter(cpu_seconds=60), check=Meter(cpu_seconds=60), ledger=ledger)
+    blended = [one for one in decision.trials if one.proposal.by == "blend"]
+    assert blended
+    plan = blended[-1].proposal.plan
+    assert isinstance(blended[-1].verdict, Comparison)
+    folder = fit_final(problem.setting, plan, tmp_path / "model")
+    fitted = load_fitted(folder)
+    rounds = look(problem.setting, plan, "search", 1.0).rounds
+    assert len(rounds) == len(plan.members) > 1
+    assert fitted.predictor.num_trees() == sum(rounds)  # type: ignore[attr-defined]
+    held_out = part(load(problem.setting.data), problem.setting.data, "holdout")
+    seen = look(problem.setting, plan, "holdout", 1.0)
+    assert np.allclose(fitted.predict_table(held_out.table), seen.predicted)
+
+
+def test_what_is_not_boosted_cannot_be_blended(tmp_path: Path) -> None:
+    problem = cancer(tmp_path)
+    with pytest.raises(ValueError, match="cannot be blended"):
+        problem.measure(ModelPlan(family="linear", others=(ModelPlan(),)), Sample("search", 0))

@@ -21,12 +21,20 @@ PATIENCE = 6  # plans of a language model without a gain, in a row, after which 
 class Portfolio:
     """Asks `first` in order until each is out of ideas, then `search`; `language` is asked between, within its share.
 
+    `derived` makes plans out of those that were tried: it is asked before every new one.
+
     A member that raises is dropped and the others go on; `notes` says so.
     """
 
-    def __init__(self, *first: Proposer, search: Proposer | None = None, language: Proposer | None = None) -> None:
-        self._first, self._search, self._language = list(first), search, language
-        members = [*first, *(one for one in (language, search) if one is not None)]
+    def __init__(
+        self,
+        *first: Proposer,
+        search: Proposer | None = None,
+        language: Proposer | None = None,
+        derived: Proposer | None = None,
+    ) -> None:
+        self._first, self._search, self._language, self._derived = list(first), search, language, derived
+        members = [*first, *(one for one in (derived, language, search) if one is not None)]
         self.name = "portfolio(" + ", ".join(one.name for one in members) + ")"
         self.notes: list[str] = []
 
@@ -36,6 +44,8 @@ class Portfolio:
             if proposals := self._new(self._first[0], brief):
                 return proposals
             self._first.pop(0)
+        if self._derived is not None and (proposals := _unknown(self._ask(self._derived, brief), brief)):
+            return proposals
         return self._from_language(brief) or (self._ask(self._search, brief) if self._search is not None else ())
 
     def _from_language(self, brief: Brief[P]) -> Sequence[Proposal[P]]:

@@ -23,3 +23,14 @@ class Rules:
             self._left = list(self._plans(brief))
         now, self._left = self._left[: self._batch], self._left[self._batch :]
         return now
+
+
+class Derived:
+    """Proposes what `plans` makes of every brief: of the plans that were tried, say. The caller drops what is known."""
+
+    def __init__(self, name: str, plans: Callable[[Brief[Any]], Sequence[Proposal[Any]]]) -> None:
+        self.name, self._plans = name, plans
+
+    def propose(self, brief: Brief[P]) -> Sequence[Proposal[P]]:
+        """All plans that come of the brief."""
+        return self._plans(brief)

@@ -54,12 +54,19 @@ def decide(workplace: Workplace, problem: Problem[P], proposer: Proposer, cpu_se
     return decision
 
 
-def proposers(workplace: Workplace, problem: str, ideas: Ideas | None, *, search: Proposer | None = None) -> Portfolio:
+def proposers(
+    workplace: Workplace,
+    problem: str,
+    ideas: Ideas | None,
+    *,
+    search: Proposer | None = None,
+    derived: Proposer | None = None,
+) -> Portfolio:
     """The usual portfolio: past winners, known ideas, then search; a language model where it pays."""
     first: list[Proposer] = [Recall(workplace.ledger, problem)]
     if ideas is not None:
         first.append(Rules("ideas", ideas))
-    return Portfolio(*first, search=search or Search(), language=workplace.proposer)
+    return Portfolio(*first, search=search or Search(), language=workplace.proposer, derived=derived)
 
 
 def gain_text(decision: Decision[Any], objective: Objective) -> str:

@@ -81,7 +81,7 @@ def _production(workplace: Workplace, results: Results) -> Production:
         config.model.metric,
         config.model.current,
         str(workplace.folder),
-        rounds=int(described.get("rounds", 0)) if plan.family == "lightgbm" else 0,
+        rounds=tuple(described.get("rounds", ())) if plan.family == "lightgbm" else (),
         threads=cores(),
     )
     recipe: Any = dump(request)

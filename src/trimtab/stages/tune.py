@@ -12,6 +12,7 @@ from trimtab.cluster.scaling.problem import history
 from trimtab.core.model import Decision, Json
 from trimtab.core.wire import digest
 from trimtab.pipeline import Results, Row, StageResult
+from trimtab.proposers.rules import Derived
 from trimtab.proposers.search import Search
 from trimtab.stages.deciding import (
     author,
@@ -28,7 +29,7 @@ from trimtab.stages.deciding import (
 from trimtab.stages.traffic import traffic_of
 from trimtab.training.selection.final import fit_final
 from trimtab.training.selection.plan import DEFAULT, SEARCHED, ModelPlan
-from trimtab.training.selection.portfolio import portfolio
+from trimtab.training.selection.portfolio import blends, portfolio
 from trimtab.training.selection.problem import Selection, Worth, selecting
 from trimtab.views import decision_view
 from trimtab.workplace import Workplace
@@ -50,7 +51,7 @@ def run(workplace: Workplace, results: Results) -> StageResult:
     )
     # The portfolio's plans are what the model of the space starts from: few random ones are needed.
     search = Search(startup=4, fixed=SEARCHED)
-    ideas = proposers(workplace, problem.name, portfolio, search=search)
+    ideas = proposers(workplace, problem.name, portfolio, search=search, derived=Derived("blend", blends))
     decision = decide(workplace, problem, ideas, config.budget.tune)
     models = _keep_models(workplace, problem, decision)
     metrics = holdout_metrics(workplace, problem, decision)
@@ -104,7 +105,8 @@ def _model_text(plan: ModelPlan, current: str) -> str:
     if plan.family == "current":
         return f"{current.partition(':')[2]}"
     if plan.family == "lightgbm":
-        return f"LightGBM, {plan.leaves} leaves, rate {plan.learning_rate:.2g}"
+        blend = f"mean of {len(plan.members)} × " if plan.others else ""
+        return f"{blend}LightGBM, {plan.leaves} leaves, rate {plan.learning_rate:.2g}"
     return {"lightgbm-default": "default LightGBM", "linear": "linear model"}.get(plan.family, plan.family)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -77,3 +78,52 @@ def fit_dataset(
     return lightgbm.train(
         full_params(training), rows, num_boost_round=training.rounds, valid_sets=held_out, callbacks=callbacks
     )
+
+
+def averaged(boosters: Sequence[lightgbm.Booster]) -> lightgbm.Booster:
+    """One booster whose raw score is the mean of theirs: all their trees in turn, with leaves divided by their number.
+
+    They must share columns, objective and classes. A booster that was stopped early gives its best trees only.
+    """
+    if len(boosters) == 1:
+        return boosters[0]
+    texts = [one.model_to_string(num_iteration=one.best_iteration) for one in boosters]
+    per_round = boosters[0].num_model_per_iteration()
+    forests = [_rounds(text, per_round) for text in texts]
+    trees = []
+    for turn in range(max(map(len, forests))):
+        for forest in forests:
+            if turn < len(forest):
+                trees += [_scaled(tree, 1.0 / len(boosters)) for tree in forest[turn]]
+    head, _, _ = texts[0].partition("Tree=0\n")
+    blocks = [f"Tree={place}\n{tree}" for place, tree in enumerate(trees)]
+    sizes = "tree_sizes=" + " ".join(str(len(block.encode())) for block in blocks)
+    head = re.sub(r"^tree_sizes=.*$", sizes, head, flags=re.MULTILINE)
+    return lightgbm.Booster(model_str=head + "".join(blocks) + "end of trees\n")
+
+
+def mean_prediction(predictions: Sequence[npt.NDArray[np.float64]], task: Task) -> npt.NDArray[np.float64]:
+    """What `averaged` would predict, from the predictions of its parts: the mean of raw scores."""
+    if task == "regression":
+        return np.asarray(np.mean(predictions, axis=0))
+    logs = [np.log(np.clip(one, 1e-15, 1.0)) for one in predictions]
+    if task == "binary":
+        odds = np.mean(
+            [log - np.log1p(-np.clip(one, 0.0, 1 - 1e-15)) for log, one in zip(logs, predictions, strict=True)], axis=0
+        )
+        return np.asarray(1.0 / (1.0 + np.exp(-odds)))
+    raw = np.exp(np.mean(logs, axis=0))
+    return np.asarray(raw / raw.sum(axis=1, keepdims=True))
+
+
+def _rounds(text: str, per_round: int) -> list[list[str]]:
+    """The trees of a model's text, without their numbers, by round."""
+    _, *trees = re.split(r"^Tree=\d+\n", text.partition("end of trees")[0], flags=re.MULTILINE)
+    return [trees[start : start + per_round] for start in range(0, len(trees), per_round)]
+
+
+def _scaled(tree: str, by: float) -> str:
+    def times(found: re.Match[str]) -> str:
+        return found[1] + " ".join(repr(float(value) * by) for value in found[2].split())
+
+    return re.sub(r"^(leaf_value=|internal_value=)(.*)$", times, tree, flags=re.MULTILINE)

@@ -31,7 +31,7 @@ def fit_final(setting: Setting, plan: ModelPlan, folder: Path, rows: Literal["se
         chosen = dataset.rows(
             0, len(part(dataset, setting.data, "search")) + len(part(dataset, setting.data, "holdout"))
         )
-    rounds = look(setting, plan, "search", 1.0).rounds if plan.family == "lightgbm" else 0
+    rounds = look(setting, plan, "search", 1.0).rounds if plan.family == "lightgbm" else ()
     request = Request(plan, setting.metric, setting.current, setting.folder, rounds, threads=setting.threads)
     watch = Stopwatch()
     trained = train(Rows(chosen), request)

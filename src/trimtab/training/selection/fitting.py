@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trimtab.adapters.models.artifact import Estimator, Fitted
-from trimtab.adapters.models.boosting import Training, dataset, fit_dataset
+from trimtab.adapters.models.boosting import Training, averaged, dataset, fit_dataset
 from trimtab.adapters.models.current import fit_current
 from trimtab.adapters.models.encoding import Encoding, Matrix
 from trimtab.adapters.models.learn_encoding import encode, learn
@@ -57,57 +57,66 @@ class Rows:
 
 @dataclass(frozen=True)
 class Trained:
-    """A fitted model and the rounds that it took (0: not boosted)."""
+    """A fitted model and the rounds that each of its boosters took (none: not boosted)."""
 
     fitted: Fitted
-    rounds: int
+    rounds: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is trained and how. `rounds`: that number, on all rows; `pace` below 1: fewer, longer steps."""
+    """What is trained and how. `rounds`: so many for each member, on all rows; `pace` below 1: fewer, longer steps."""
 
     plan: ModelPlan
     metric: str
     current: str = ""  # "file.py:function" of the user's model
     folder: str = ""  # that the path above starts from
-    rounds: int = 0
+    rounds: tuple[int, ...] = ()
     pace: float = 1.0
     threads: int = 1
 
 
 def train(rows: Rows, request: Request) -> Trained:
     """Train one plan. Raises InputError when the user's model is asked for and cannot be used."""
-    family = request.plan.family
-    if family.startswith("lightgbm"):
-        return _boost(rows, request)
-    if family == "current":
+    plan = request.plan
+    if plan.family.startswith("lightgbm"):
+        rounds = request.rounds or (0,) * len(plan.members)
+        if len(rounds) != len(plan.members):
+            raise ValueError(f"{len(plan.members)} members cannot have {len(rounds)} numbers of rounds")
+        made = [
+            _boost(rows, replace(request, plan=one), number) for one, number in zip(plan.members, rounds, strict=True)
+        ]
+        return Trained(_fitted(rows, averaged([one for one, _ in made])), tuple(number for _, number in made))
+    if plan.others:
+        raise ValueError(f"a {plan.family} model cannot be blended")
+    if plan.family == "current":
         if not request.current:
             raise InputError("there is no current model", hint="name it as model.current = 'file.py:function'")
-        return Trained(fit_current(request.current, Path(request.folder), rows.dataset), 0)
-    model = linear_model(request.plan.strength, rows.encoding, rows.dataset.task)
+        return Trained(fit_current(request.current, Path(request.folder), rows.dataset))
+    model = linear_model(plan.strength, rows.encoding, rows.dataset.task)
     y = rows.dataset.y if rows.dataset.task == "regression" else rows.dataset.y.astype(int)
     model.fit(rows.x, y)
-    return Trained(_fitted(rows, Estimator(model, rows.dataset.task)), 0)
+    return Trained(_fitted(rows, Estimator(model, rows.dataset.task)))
 
 
-def _boost(rows: Rows, request: Request) -> Trained:
+def _boost(rows: Rows, request: Request, rounds: int) -> tuple[Any, int]:
+    """A booster and its number of rounds, which is found when 0 is given."""
     plan = request.plan
     is_default = plan.family == "lightgbm-default"
-    tail = 0 if is_default or request.rounds else rows.tail
+    tail = 0 if is_default or rounds else rows.tail
     rate = min(max(FASTEST, plan.learning_rate), plan.learning_rate / request.pace)
     training = Training(
         rows.dataset.task,
         max(2, len(rows.dataset.classes)),
         _shared(plan.max_bin) | boosting_params(plan, request.metric) | ({} if is_default else {"learning_rate": rate}),
-        DEFAULT_ROUNDS if is_default else request.rounds or _most_rounds(plan, rate, tail),
+        DEFAULT_ROUNDS if is_default else rounds or _most_rounds(plan, rate, tail),
         early_stopping=round(10 + 2 / rate) if tail else 0,
         threads=request.threads,
     )
     binned = rows.binned(plan.max_bin, plan.categories != "ranks", tail)
     valid = (rows.x[-tail:], rows.dataset.y[-tail:]) if tail else None
     booster = fit_dataset(binned, training, valid=valid)
-    return Trained(_fitted(rows, booster), int(booster.best_iteration if tail else booster.current_iteration()))
+    return booster, int(booster.best_iteration if tail else booster.current_iteration())
 
 
 def _most_rounds(plan: ModelPlan, rate: float, tail: int) -> int:

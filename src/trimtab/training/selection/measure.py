@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trimtab.adapters.models.artifact import Estimator, Fitted, save
+from trimtab.adapters.models.boosting import mean_prediction
 from trimtab.adapters.models.metrics import score
 from trimtab.adapters.sources.dataset import Dataset, DataSpec, blocks, load, part
 from trimtab.adapters.sources.tables import fingerprint
@@ -32,7 +33,7 @@ from trimtab.core.wire import digest, dump
 from trimtab.training.selection.fitting import Request, Rows, Trained, train
 from trimtab.training.selection.plan import ModelPlan
 
-LAYOUT = 1  # of what is kept on disk, and of what a key means
+LAYOUT = 2  # of what is kept on disk, and of what a key means
 SINGLES = 5  # predictions of one row, of which the median counts
 MOST_TIMED_ROWS = 2000
 
@@ -54,7 +55,7 @@ class Look:
     """A fit and what it predicted for the rows that plans are scored on."""
 
     predicted: npt.NDArray[np.float64]
-    rounds: int
+    rounds: tuple[int, ...]
     train_cpu_seconds: float
     predict_us_per_row: float
     predict_ms_single: float
@@ -73,7 +74,7 @@ def measured(setting: Setting, plan: ModelPlan, sample: Sample, pieces: int) -> 
             "predict_us_per_row": seen.predict_us_per_row,
             "predict_ms_single": seen.predict_ms_single,
             "model_bytes": float(seen.model_bytes),
-            "rounds": float(seen.rounds),
+            "rounds": float(sum(seen.rounds)),
         },
         "run",
     )
@@ -85,10 +86,25 @@ def look(setting: Setting, plan: ModelPlan, split: Split, fraction: float) -> Lo
     place = Path(setting.cache) / "fits" / f"{fit_key(setting, plan, split, fraction)}.npz" if setting.cache else None
     if place is not None and (kept := _read(place)) is not None:
         return kept
-    seen = _look(setting, plan, split, fraction)
+    is_blend = split == "search" and plan.family == "lightgbm" and plan.others
+    seen = (_blended if is_blend else _look)(setting, plan, split, fraction)
     if place is not None:
         _write(place, seen)
     return seen
+
+
+def _blended(setting: Setting, plan: ModelPlan, split: Split, fraction: float) -> Look:
+    """What a blend would predict, from what its members did: nothing is trained. Its costs are theirs, summed."""
+    looks = [look(setting, settle(one), split, fraction) for one in plan.members]
+    task = load(setting.data).task
+    return Look(
+        mean_prediction([one.predicted for one in looks], task),
+        tuple(number for one in looks for number in one.rounds),
+        sum(one.train_cpu_seconds for one in looks),
+        sum(one.predict_us_per_row for one in looks),
+        sum(one.predict_ms_single for one in looks),
+        sum(one.model_bytes for one in looks),
+    )
 
 
 def model_folder(setting: Setting, plan: ModelPlan) -> Path:
@@ -148,14 +164,14 @@ def described(setting: Setting, plan: ModelPlan, trained: Trained, train_cpu: fl
         "metric": setting.metric,
         "table": setting.data.fingerprint,
         "target": setting.data.target,
-        "rounds": trained.rounds,
+        "rounds": list(trained.rounds),
         "train_cpu_seconds": train_cpu,
     }
 
 
 def _request(setting: Setting, plan: ModelPlan, split: Split, fraction: float) -> Request:
     # All rows before the holdout are trained on: the number of rounds comes from the search, which held a tail back.
-    rounds = look(setting, plan, "search", 1.0).rounds if split == "holdout" and plan.family == "lightgbm" else 0
+    rounds = look(setting, plan, "search", 1.0).rounds if split == "holdout" and plan.family == "lightgbm" else ()
     pace = fraction**0.5
     return Request(plan, setting.metric, setting.current, setting.folder, rounds, pace, setting.threads)
 
@@ -193,18 +209,20 @@ def _size(fitted: Fitted) -> int:
 def _read(place: Path) -> Look | None:
     try:
         with np.load(place) as kept:
-            rounds, train_cpu, per_row, single, size = kept["numbers"].tolist()
-            return Look(kept["predicted"], int(rounds), train_cpu, per_row, single, int(size))
+            train_cpu, per_row, single, size = kept["numbers"].tolist()
+            return Look(kept["predicted"], tuple(kept["rounds"].tolist()), train_cpu, per_row, single, int(size))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None  # not there, or not whole: it is made again
 
 
 def _write(place: Path, seen: Look) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
-    numbers = [seen.rounds, seen.train_cpu_seconds, seen.predict_us_per_row, seen.predict_ms_single, seen.model_bytes]
+    numbers = [seen.train_cpu_seconds, seen.predict_us_per_row, seen.predict_ms_single, seen.model_bytes]
     with tempfile.NamedTemporaryFile(dir=place.parent, suffix=".tmp", delete=False) as file:
         try:
-            np.savez(file, predicted=seen.predicted, numbers=np.array(numbers, float))
+            np.savez(
+                file, predicted=seen.predicted, rounds=np.array(seen.rounds, int), numbers=np.array(numbers, float)
+            )
         except BaseException:
             os.unlink(file.name)
             raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from trimtab.core.space import Choice, Float, Int, When
@@ -32,11 +32,19 @@ class ModelPlan:
     categories: Annotated[str, Choice("native", "smooth", "ranks"), BOOSTED] = "native"
     max_bin: Annotated[int, Choice(63, 255, 1023), BOOSTED] = 255
     strength: Annotated[float, Float(1e-3, 100.0, log=True), When("family", "linear")] = 1.0
+    # Boosted plans whose trees are joined to this one's, to a single model of their mean: a blend of what was found.
+    others: tuple[ModelPlan, ...] = ()
+
+    @property
+    def members(self) -> tuple[ModelPlan, ...]:
+        """The plans that are trained: this one alone, or all of a blend."""
+        return (replace(self, others=()), *self.others)
 
 
 DEFAULT = ModelPlan(family="lightgbm-default")
 CURRENT = ModelPlan(family="current")
-SEARCHED = {"family": "lightgbm"}  # where classical search looks: the other families have next to nothing to tune
+# Where classical search looks: other families have next to nothing to tune, and blends are made of what it finds.
+SEARCHED: dict[str, Any] = {"family": "lightgbm", "others": ()}
 
 
 def boosting_params(plan: ModelPlan, metric: str) -> dict[str, Any]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-from trimtab.core.model import Brief, Proposal
+from trimtab.core.model import Brief, Comparison, Proposal, Trial
 from trimtab.training.selection.plan import ModelPlan
 
 IDEAS: tuple[tuple[str, ModelPlan], ...] = (
@@ -32,3 +33,31 @@ IDEAS: tuple[tuple[str, ModelPlan], ...] = (
 def portfolio(brief: Brief[Any]) -> Sequence[Proposal[ModelPlan]]:
     """What is tried before any search."""
     return [Proposal(plan, "portfolio", because) for because, plan in IDEAS]
+
+
+BLENDED_SHARE = 0.25  # of what all fits have cost: a blend that is chosen is trained once more, on more rows
+LEAST_FITS = 4
+
+
+def blends(brief: Brief[Any]) -> Sequence[Proposal[ModelPlan]]:
+    """Means of the two, three and four best boosted models found so far, as far as their training is affordable.
+
+    Models that err differently err less together (Caruana et al., ICML 2004), and on the search split it costs nothing
+    to see by how much.
+    """
+    fits = [one for one in brief.history if isinstance(one.verdict, Comparison) and not one.proposal.plan.others]
+    full = [one for one in fits if one.proposal.plan.family == "lightgbm" and one.verdict.fraction == 1.0]  # type: ignore[union-attr]
+    if len(full) < LEAST_FITS:
+        return ()
+    affordable = BLENDED_SHARE * sum(_training(one) for one in fits)
+    best = sorted(full, key=lambda one: -one.verdict.gain.mid)  # type: ignore[union-attr]
+    made = []
+    for count in (2, 3, 4):
+        if sum(map(_training, best[:count])) <= affordable:
+            first, *others = (one.proposal.plan for one in best[:count])
+            made.append(Proposal(replace(first, others=tuple(others)), "blend", f"the mean of the {count} best so far"))
+    return made
+
+
+def _training(trial: Trial[Any]) -> float:
+    return trial.verdict.metrics["train_cpu_seconds"] if isinstance(trial.verdict, Comparison) else 0.0
