@@ -164,11 +164,11 @@ def trimtab(spec: DataSpec, metric: str, seed: int, budget: float) -> Ran:
     from trimtab.proposers.search import Search
     from trimtab.testing import MemoryLedger
     from trimtab.training.selection.plan import SEARCHED
-    from trimtab.training.selection.portfolio import blends, portfolio
+    from trimtab.training.selection.portfolio import derived, portfolio
     from trimtab.training.selection.problem import selecting
 
     search = Search(seed=seed, startup=4, fixed=SEARCHED)
-    proposer = Portfolio(Rules("portfolio", portfolio), search=search, derived=Derived("blend", blends))
+    proposer = Portfolio(Rules("portfolio", portfolio), search=search, derived=Derived("derived", derived))
     paid, check = Meter(cpu_seconds=budget), Meter(cpu_seconds=budget)
     problem, ledger = selecting(spec, metric, cache=None), MemoryLedger()
     decision = optimize(problem, proposer, search=paid, check=check, ledger=ledger, seed=seed)

@@ -29,7 +29,7 @@ from trimtab.stages.deciding import (
 from trimtab.stages.traffic import traffic_of
 from trimtab.training.selection.final import fit_final
 from trimtab.training.selection.plan import DEFAULT, SEARCHED, ModelPlan
-from trimtab.training.selection.portfolio import blends, portfolio
+from trimtab.training.selection.portfolio import derived, portfolio
 from trimtab.training.selection.problem import Selection, Worth, selecting
 from trimtab.views import decision_view
 from trimtab.workplace import Workplace
@@ -51,7 +51,7 @@ def run(workplace: Workplace, results: Results) -> StageResult:
     )
     # The portfolio's plans are what the model of the space starts from: few random ones are needed.
     search = Search(startup=4, fixed=SEARCHED)
-    ideas = proposers(workplace, problem.name, portfolio, search=search, derived=Derived("blend", blends))
+    ideas = proposers(workplace, problem.name, portfolio, search=search, derived=Derived("derived", derived))
     decision = decide(workplace, problem, ideas, config.budget.tune)
     models = _keep_models(workplace, problem, decision)
     metrics = holdout_metrics(workplace, problem, decision)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from trimtab.adapters.programs import compile_program
 from trimtab.cluster.forecasting.seasonal import seasonal_quantile
 from trimtab.cluster.scaling import simulator
 from trimtab.cluster.scaling.plan import ScalingPlan
@@ -19,6 +20,7 @@ KINDS = {
     "keda": simulator.KEDA,
     "knative": simulator.KNATIVE,
     "forecast": simulator.FORECAST,
+    "program": simulator.PROGRAM,
 }
 LEAD_MINUTES = 3  # the forecast policy looks at the highest forecast of the next minutes: a cold start and a sync
 
@@ -62,7 +64,7 @@ def replayed(plan: ScalingPlan, history: History, stretch: slice, service: Servi
     """
     rates = np.ascontiguousarray(history.rates[stretch]) * stress
     forecast = np.full(len(rates), np.nan)
-    if plan.kind == "forecast":
+    if plan.kind in ("forecast", "program"):
         forecast = history.forecast(plan.weeks, plan.quantile)[stretch] * stress
     past = history.rates[: stretch.start] if stretch.start else history.rates[stretch]
     needs = needed_rates(service, plan.late_share)
@@ -78,7 +80,11 @@ def replayed(plan: ScalingPlan, history: History, stretch: slice, service: Servi
             service.most,
         ]
     )
-    billed, late, late_requests = simulator.replay(rates, forecast, KINDS[plan.kind], knobs, needs, numbers, start)
+    policy = compile_program(plan.program, simulator.DESIRED)
+    series = simulator.replay(
+        rates, np.ascontiguousarray(forecast), KINDS[plan.kind], knobs, needs, numbers, start, policy
+    )
+    billed, late, late_requests = series
     requests = rates.sum() * 60
     share = float(late_requests.sum() / requests) if requests > 0 else 0.0
     return Replay(billed, late, share, float(billed.sum() / 60))

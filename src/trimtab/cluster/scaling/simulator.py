@@ -17,6 +17,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from trimtab.adapters.programs import POLICY, Input, Signature
 from trimtab.cluster.scaling.queueing import late_share, least_servers
 
 Series = npt.NDArray[np.float64]
@@ -25,7 +26,24 @@ STEP = 5.0  # seconds
 SYNC_STEPS = 3
 LAG_STEPS = 3
 TOLERANCE = 0.1  # of Kubernetes' autoscaler: smaller deviations change nothing
-STATIC, HPA, KEDA, KNATIVE, FORECAST = range(5)
+STATIC, HPA, KEDA, KNATIVE, FORECAST, PROGRAM = range(6)
+
+RECENT = 240  # steps of the recent past that a program sees: 20 minutes
+SIZED = 513  # a program sees the highest rates of 0 … 512 replicas
+DESIRED = Signature(
+    "desired",
+    (
+        Input("rate", "requests/s in steps of 5 s, the newest first, which is 15 s old", RECENT),
+        Input("busy", "replicas that were at work, with the work that waited, in the same steps", RECENT),
+        Input("capacity", "the highest rate, in requests/s, that 0, 1, 2 … replicas serve within the promise", SIZED),
+        Input("expected", "requests/s: the highest forecast of the next three minutes; -1 where there is none"),
+        Input("ready", "replicas that serve"),
+        Input("coming", "replicas that were asked for and do not serve yet"),
+    ),
+    "replicas to have, rounded up; below 0: as many as there are",
+    state=8,
+    when_nan=-1.0,
+)
 
 
 @dataclass(frozen=True)
@@ -39,55 +57,19 @@ class Service:
     most: int = 2000  # replicas
 
 
-@numba.njit(cache=True)
-def replay(rates: Any, forecast: Any, kind: int, knobs: Any, needs: Any, service: Any, start: int) -> Any:
-    """Replay minutes of `rates` (requests/s). Returns (replicas billed, share late, requests late), each by minute.
-
-    knobs: [level, target, window steps, stabilisation steps, margin, trend, panic]; needs: `highest_rates` for the
-    forecast policy; service: [service s, allowed s, cold start steps, spread, most].
-    """
-    minutes = len(rates)
-    per_minute = int(60 / STEP)
-    cold, most = int(service[2]), int(service[4])
-    billed, late, late_requests = np.zeros(minutes), np.zeros(minutes), np.zeros(minutes)
-    pending = np.zeros(cold + 1, np.int64)
-    past_rate, past_busy = np.zeros(_MEMORY), np.zeros(_MEMORY)
-    wanted = np.ones(_MEMORY, np.int64)
-    ready, coming, backlog = start, 0, 0.0
-    known_rate, known_ready, steady, panic_until, syncs = -1.0, -1, 0.0, -1, 0
-    for step in range(minutes * per_minute):
-        minute = step // per_minute
-        rate = rates[minute]
-        due = pending[step % (cold + 1)]
-        if due:
-            pending[step % (cold + 1)] = 0
-            ready, coming = ready + due, coming - due
-        if rate != known_rate or ready != known_ready:
-            steady = late_share(rate, ready, service[0], service[1], service[3])
-            known_rate, known_ready = rate, ready
-        share, backlog, busy = _serve(rate, ready, backlog, service, steady)
-        billed[minute] += (ready + coming) / per_minute
-        late[minute] += share / per_minute
-        late_requests[minute] += share * rate * STEP
-        past_rate[step % _MEMORY], past_busy[step % _MEMORY] = rate, busy + backlog * service[0] / STEP
-        if step % SYNC_STEPS:
-            continue
-        desired, panic_until = _desired(
-            step, kind, knobs, needs, service, past_rate, past_busy, ready, coming, forecast[minute], panic_until
-        )
-        wanted[syncs % _MEMORY] = desired
-        syncs += 1
-        total = ready + coming
-        target = max(1, min(most, _steadied(desired, total, wanted, syncs, int(knobs[3]) // SYNC_STEPS)))
-        if target > total:
-            pending[(step + cold) % (cold + 1)] += target - total
-            coming += target - total
-        elif target < total:
-            ready, coming = _shrink(total - target, ready, coming, pending)
-    return billed, late, late_requests
-
-
 _MEMORY = 720  # steps that are remembered: an hour
+
+
+@numba.njit(cache=True)
+def _look(inputs: Any, step: int, rate: Any, busy: Any, forecast: float, ready: int, coming: int) -> None:
+    """What a program may know at a step."""
+    for back in range(RECENT):
+        then = max(0, step - LAG_STEPS - back)
+        inputs[back] = rate[then % _MEMORY]
+        inputs[RECENT + back] = busy[then % _MEMORY]
+    inputs[2 * RECENT + SIZED] = forecast if forecast == forecast else -1.0
+    inputs[2 * RECENT + SIZED + 1] = ready
+    inputs[2 * RECENT + SIZED + 2] = coming
 
 
 @numba.njit(cache=True)
@@ -182,3 +164,66 @@ def _shrink(count: int, ready: int, coming: int, pending: Any) -> Any:
         coming -= taken
         count -= taken
     return ready - count, coming
+
+
+_FLOATS = numba.f8[::1]
+_SERIES = numba.types.UniTuple(_FLOATS, 3)  # type: ignore[no-untyped-call]
+
+
+@numba.njit(_SERIES(_FLOATS, _FLOATS, numba.i8, _FLOATS, _FLOATS, _FLOATS, numba.i8, POLICY), cache=True)
+def replay(
+    rates: Any, forecast: Any, kind: int, knobs: Any, needs: Any, service: Any, start: int, policy: Any
+) -> Any:  # fmt: skip
+    """Replay minutes of `rates` (requests/s). Returns (replicas billed, share late, requests late), each by minute.
+
+    knobs: [level, target, window steps, stabilisation steps, margin, trend, panic]; needs: `highest_rates` for the
+    forecast policy; service: [service s, allowed s, cold start steps, spread, most]; `policy` is asked if the kind is
+    PROGRAM, else it is not.
+    """
+    minutes = len(rates)
+    per_minute = int(60 / STEP)
+    cold, most = int(service[2]), int(service[4])
+    billed, late, late_requests = np.zeros(minutes), np.zeros(minutes), np.zeros(minutes)
+    pending = np.zeros(cold + 1, np.int64)
+    past_rate, past_busy = np.zeros(_MEMORY), np.zeros(_MEMORY)
+    wanted = np.ones(_MEMORY, np.int64)
+    ready, coming, backlog = start, 0, 0.0
+    known_rate, known_ready, steady, panic_until, syncs = -1.0, -1, 0.0, -1, 0
+    inputs, state = np.zeros(2 * RECENT + SIZED + 3), np.zeros(8)
+    inputs[2 * RECENT : 2 * RECENT + SIZED] = needs[len(needs) - 1]
+    inputs[2 * RECENT : 2 * RECENT + min(SIZED, len(needs))] = needs[:SIZED]
+    for step in range(minutes * per_minute):
+        minute = step // per_minute
+        rate = rates[minute]
+        due = pending[step % (cold + 1)]
+        if due:
+            pending[step % (cold + 1)] = 0
+            ready, coming = ready + due, coming - due
+        if rate != known_rate or ready != known_ready:
+            steady = late_share(rate, ready, service[0], service[1], service[3])
+            known_rate, known_ready = rate, ready
+        share, backlog, busy = _serve(rate, ready, backlog, service, steady)
+        billed[minute] += (ready + coming) / per_minute
+        late[minute] += share / per_minute
+        late_requests[minute] += share * rate * STEP
+        past_rate[step % _MEMORY], past_busy[step % _MEMORY] = rate, busy + backlog * service[0] / STEP
+        if step % SYNC_STEPS:
+            continue
+        if kind == PROGRAM:
+            _look(inputs, step, past_rate, past_busy, forecast[minute], ready, coming)
+            answer = policy(inputs, state)
+            desired = ready + coming if answer < 0.0 else int(min(np.ceil(answer), float(most)))
+        else:
+            desired, panic_until = _desired(
+                step, kind, knobs, needs, service, past_rate, past_busy, ready, coming, forecast[minute], panic_until
+            )
+        wanted[syncs % _MEMORY] = desired
+        syncs += 1
+        total = ready + coming
+        target = max(1, min(most, _steadied(desired, total, wanted, syncs, int(knobs[3]) // SYNC_STEPS)))
+        if target > total:
+            pending[(step + cold) % (cold + 1)] += target - total
+            coming += target - total
+        elif target < total:
+            ready, coming = _shrink(total - target, ready, coming, pending)
+    return billed, late, late_requests

@@ -35,6 +35,7 @@ from trimtab.training.selection.plan import ModelPlan
 
 LAYOUT = 2  # of what is kept on disk, and of what a key means
 SINGLES = 5  # predictions of one row, of which the median counts
+FEWEST_ROWS = 20_000  # of a cheap look, where there are more
 MOST_TIMED_ROWS = 2000
 
 
@@ -134,8 +135,17 @@ def training_rows(data: DataSpec, split: Split, share: float) -> Rows:
     return Rows(part(load(data), data, "train" if split == "search" else "search"), share)
 
 
+def rows_share(setting: Setting, fraction: float) -> float:
+    """The share of the training rows that a look of this fraction takes: fewer than some mislead more than they save.
+
+    Where there are no more than these, a cheap look takes longer steps instead (`Request.pace`).
+    """
+    count = len(part(load(setting.data), setting.data, "train"))
+    return 1.0 if fraction >= 1.0 else min(1.0, max(fraction, FEWEST_ROWS / count))
+
+
 def _look(setting: Setting, plan: ModelPlan, split: Split, fraction: float) -> Look:
-    rows = training_rows(setting.data, split, fraction)
+    rows = training_rows(setting.data, split, rows_share(setting, fraction))
     request = _request(setting, plan, split, fraction)
     _ = rows.x if plan.family != "current" else None  # encoding is shared by plans: it is no plan's cost
     watch = Stopwatch()
@@ -172,7 +182,7 @@ def described(setting: Setting, plan: ModelPlan, trained: Trained, train_cpu: fl
 def _request(setting: Setting, plan: ModelPlan, split: Split, fraction: float) -> Request:
     # All rows before the holdout are trained on: the number of rounds comes from the search, which held a tail back.
     rounds = look(setting, plan, "search", 1.0).rounds if split == "holdout" and plan.family == "lightgbm" else ()
-    pace = fraction**0.5
+    pace = fraction if rows_share(setting, fraction) == 1.0 else fraction**0.5
     return Request(plan, setting.metric, setting.current, setting.folder, rounds, pace, setting.threads)
 
 

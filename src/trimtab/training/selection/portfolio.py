@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from trimtab.core.model import Brief, Comparison, Proposal, Trial
+from trimtab.core.space import Float, Int, knobs, settle
 from trimtab.training.selection.plan import ModelPlan
 
 IDEAS: tuple[tuple[str, ModelPlan], ...] = (
@@ -35,7 +36,58 @@ def portfolio(brief: Brief[Any]) -> Sequence[Proposal[ModelPlan]]:
     return [Proposal(plan, "portfolio", because) for because, plan in IDEAS]
 
 
-BLENDED_SHARE = 0.25  # of what all fits have cost: a blend that is chosen is trained once more, on more rows
+MOVES: tuple[tuple[str, Callable[[ModelPlan], dict[str, Any]]], ...] = (
+    ("larger trees", lambda plan: {"leaves": plan.leaves * 2, "min_leaf": plan.min_leaf // 2}),
+    ("smaller leaves", lambda plan: {"min_leaf": plan.min_leaf // 4}),
+    ("fewer columns", lambda plan: {"feature_share": plan.feature_share - 0.2}),
+    ("smaller trees", lambda plan: {"leaves": plan.leaves // 2}),
+    ("more columns", lambda plan: {"feature_share": plan.feature_share + 0.2}),
+    ("larger leaves", lambda plan: {"min_leaf": plan.min_leaf * 4}),
+    ("fewer rows", lambda plan: {"bagging_share": plan.bagging_share - 0.2}),
+    ("slower", lambda plan: {"learning_rate": plan.learning_rate / 2}),
+)
+
+
+def refinements(brief: Brief[Any]) -> Sequence[Proposal[ModelPlan]]:
+    """The best boosted model so far with one thing changed: what helped last is tried first, one at a time.
+
+    With few trials to spend, such steps find more than a model of the whole space (Wu, Wang and Huang, AAAI 2021).
+    """
+    full = _full(brief)
+    if not full:
+        return ()
+    best = full[0].proposal
+    known = {trial.proposal.plan for trial in brief.history}
+    for name, change in sorted(MOVES, key=lambda move: move[0] != best.because):
+        plan = settle(replace(best.plan, **_within(change(best.plan))))
+        if plan not in known:
+            return [Proposal(plan, "refine", name)]
+    return ()
+
+
+def _within(values: dict[str, Any]) -> dict[str, Any]:
+    """Values cut to the ranges of their knobs."""
+    ranges = {knob.name: knob.range for knob in knobs(ModelPlan)}
+    cut = {}
+    for name, value in values.items():
+        allowed = ranges[name]
+        assert isinstance(allowed, (Int, Float))
+        cut[name] = min(allowed.high, max(allowed.low, value))
+    return cut
+
+
+def _full(brief: Brief[Any]) -> list[Trial[Any]]:
+    """Single boosted models that were looked at fully, best first."""
+    found = [
+        (verdict.gain.mid, one)
+        for one in brief.history
+        if isinstance(verdict := one.verdict, Comparison) and verdict.fraction == 1.0 and verdict.ruling != "unsafe"
+        if one.proposal.plan.family == "lightgbm" and not one.proposal.plan.others
+    ]
+    return [one for _, one in sorted(found, key=lambda pair: -pair[0])]
+
+
+BLENDED_SHARE = 0.4  # of what all fits have cost: a blend that is chosen is trained once more, on more rows
 LEAST_FITS = 4
 
 
@@ -45,12 +97,10 @@ def blends(brief: Brief[Any]) -> Sequence[Proposal[ModelPlan]]:
     Models that err differently err less together (Caruana et al., ICML 2004), and on the search split it costs nothing
     to see by how much.
     """
-    fits = [one for one in brief.history if isinstance(one.verdict, Comparison) and not one.proposal.plan.others]
-    full = [one for one in fits if one.proposal.plan.family == "lightgbm" and one.verdict.fraction == 1.0]  # type: ignore[union-attr]
-    if len(full) < LEAST_FITS:
+    best = _full(brief)
+    if len(best) < LEAST_FITS:
         return ()
-    affordable = BLENDED_SHARE * sum(_training(one) for one in fits)
-    best = sorted(full, key=lambda one: -one.verdict.gain.mid)  # type: ignore[union-attr]
+    affordable = BLENDED_SHARE * sum(map(_training, brief.history))
     made = []
     for count in (2, 3, 4):
         if sum(map(_training, best[:count])) <= affordable:
@@ -59,5 +109,11 @@ def blends(brief: Brief[Any]) -> Sequence[Proposal[ModelPlan]]:
     return made
 
 
+def derived(brief: Brief[Any]) -> Sequence[Proposal[ModelPlan]]:
+    """What is made of the plans that were tried: blends cost nothing to look at, then one refinement."""
+    return [*blends(brief), *refinements(brief)]
+
+
 def _training(trial: Trial[Any]) -> float:
-    return trial.verdict.metrics["train_cpu_seconds"] if isinstance(trial.verdict, Comparison) else 0.0
+    is_blend = bool(trial.proposal.plan.others)
+    return trial.verdict.metrics["train_cpu_seconds"] if isinstance(trial.verdict, Comparison) and not is_blend else 0.0

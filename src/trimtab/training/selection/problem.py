@@ -14,14 +14,14 @@ from trimtab.adapters.sources.tables import fingerprint
 from trimtab.core.model import Evidence, Guardrail, Ladder, Measurement, Objective, Rung, Sample
 from trimtab.core.ports import Capability
 from trimtab.training.selection.evidence import facts
-from trimtab.training.selection.measure import Setting, measured
+from trimtab.training.selection.measure import FEWEST_ROWS, Setting, measured
 from trimtab.training.selection.plan import CURRENT, DEFAULT, ModelPlan
 from trimtab.training.selection.portfolio import portfolio as portfolio
 
 BLOCKS = 20  # of the rows that plans are compared on, pair by pair; with 10, real gains often stay unproven
 LEAST_BLOCK_ROWS = 60
-FIRST_ROWS = 20_000  # on the first rung: fewer mislead more than they save
-LARGEST_LOOK = 0.5  # a first look at more than half of the rows is not worth having
+LARGEST_LOOK = 0.3  # share of a full look's cost that a first one may have
+LEAST_ROWS = 5_000  # with fewer, full looks cost next to nothing
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Selection:
     current: str = ""  # "file.py:function", relative to `folder`
     folder: str = "."
     threads: int = 1
-    first_look: float = 1.0  # share of the rows on the first rung; 1: every look is a full one
+    first_look: float = 1.0  # the first rung's fraction of a full look; 1: every look is a full one
     blocks: int = BLOCKS
     most_predict_us: float = 0.0  # CPU microseconds that a prediction, one of many, may cost; 0: no bound
     worth: Worth | None = None  # None: the best metric wins, whatever it costs
@@ -118,8 +118,8 @@ def selecting(
     data = data if data.fingerprint else data.stamped()
     dataset = load(data)
     require_metric(metric, dataset.task)
-    share = FIRST_ROWS / len(part(dataset, data, "train"))
-    first_look = share if share <= LARGEST_LOOK else 1.0
+    rows = len(part(dataset, data, "train"))
+    first_look = min(LARGEST_LOOK, FEWEST_ROWS / rows) if rows >= LEAST_ROWS else 1.0
     code = fingerprint(folder / (current.partition(".py:")[0] + ".py")) if current else ""
     return Selection(
         data=data,
