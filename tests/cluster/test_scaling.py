@@ -12,21 +12,33 @@ import pyarrow.csv
 import pyarrow.parquet
 import pytest
 
+from trimtab.adapters.programs import fault
 from trimtab.cluster.forecasting.seasonal import WEEK_MINUTES, backtest, seasonal_quantile
 from trimtab.cluster.scaling.measure import History, replayed
 from trimtab.cluster.scaling.optimum import foresight_hours
 from trimtab.cluster.scaling.plan import PEERS, ScalingPlan
-from trimtab.cluster.scaling.problem import Scaling, Traffic, history, ideas, optimum_hours_per_day
+from trimtab.cluster.scaling.problem import (
+    FORECASTS,
+    Scaling,
+    Traffic,
+    history,
+    ideas,
+    library,
+    optimum_hours_per_day,
+)
+from trimtab.cluster.scaling.programs import written
 from trimtab.cluster.scaling.queueing import erlang_c, highest_rates, late_share, least_servers
 from trimtab.cluster.scaling.requests import waits
-from trimtab.cluster.scaling.simulator import Service
+from trimtab.cluster.scaling.simulator import DESIRED, Service
 from trimtab.cluster.scaling.trace import rates_of_file
 from trimtab.core.budget import Meter
 from trimtab.core.errors import InputError
 from trimtab.core.loop import optimize
-from trimtab.core.model import Sample
+from trimtab.core.model import Comparison, Sample
+from trimtab.proposers.evolve import Evolve
 from trimtab.proposers.portfolio import Portfolio
-from trimtab.proposers.rules import Rules
+from trimtab.proposers.rules import Rules, Turns
+from trimtab.proposers.search import Search
 from trimtab.testing import MemoryLedger
 
 SERVICE = Service(service_seconds=0.05, allowed_seconds=0.2)
@@ -134,8 +146,8 @@ def test_real_departures_are_served_within_the_promise_at_little_above_foresight
     problem = Scaling(traffic, Service(0.0032, 0.0968), blocks=3)
     decision = optimize(
         problem,
-        Portfolio(Rules("ideas", ideas)),
-        search=Meter(cpu_seconds=20),
+        Portfolio(Rules("ideas", ideas), Rules("library", library), search=Turns(Search(fixed=FORECASTS), Evolve())),
+        search=Meter(measurements=400),
         check=Meter(),
         ledger=MemoryLedger(),
     )
@@ -148,7 +160,7 @@ def test_real_departures_are_served_within_the_promise_at_little_above_foresight
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("t,rate\n0,1\n60,2\n", "two days"),
+        ("t,rate\n0,1\n60,2\n", "half a day"),
         ("t,rate\n" + "\n".join(f"{60 * i},-1" for i in range(3000)), "negative"),
         ("t,rate\n" + "\n".join(f"{60 * i},x" for i in range(3000)), "no numbers"),
         ("t\n" + "\n".join("soon" for _ in range(10)), "no times"),
@@ -173,3 +185,55 @@ def wave(folder: Path) -> Scaling:
     made = CAPABILITY.sample(folder, 0)
     assert isinstance(made, Scaling)
     return replace(made)
+
+
+@pytest.mark.parametrize("name", ["static", *PEERS])
+def test_every_rule_is_also_a_program_that_does_the_same(name: str, tmp_path: Path) -> None:
+    problem = wave(tmp_path)
+    plan = {"static": problem.current, **PEERS}[name]
+    known, stretch = history(problem.traffic), problem.unseen()
+    ruled = replayed(plan, known, stretch, problem.service)
+    text = written(plan, problem.service.service_seconds, round(float(ruled.replicas[0])))
+    changes = {"kind": "program", "program": text}
+    if name == "static":
+        changes["stabilisation_seconds"] = 15  # type: ignore[assignment]
+    told = replayed(replace(plan, **changes), known, stretch, problem.service)  # type: ignore[arg-type]
+    assert fault(text, DESIRED) == ""
+    # The rules look back no further than the stretch begins; programs see its first rate there.
+    assert told.hours_per_day == pytest.approx(ruled.hours_per_day, rel=0.005)
+    assert told.late_share == pytest.approx(ruled.late_share, abs=0.002)
+
+
+def test_every_program_of_the_library_serves_a_wave_within_the_promise(tmp_path: Path) -> None:
+    problem = wave(tmp_path)
+    for proposal in library(None):  # type: ignore[arg-type]
+        made = replayed(proposal.plan, history(problem.traffic), problem.unseen(), problem.service)
+        assert made.late_share < 0.05, proposal.because
+        assert len(proposal.plan.program.strip().splitlines()) <= 30
+
+
+def test_a_program_that_answers_nonsense_keeps_the_replicas_or_the_limits(tmp_path: Path) -> None:
+    problem = wave(tmp_path)
+    head = "def desired(rate, busy, capacity, expected, ready, coming):\n    return "
+    known, stretch = history(problem.traffic), problem.unseen()
+    for answer, least, most in (("0 / 0", 1, 2000), ("-5", 1, 2000), ("1 / 0", 2000, 2000), ("0", 1, 1)):
+        plan = ScalingPlan("program", program=head + answer, stabilisation_seconds=15)
+        replicas = replayed(plan, known, stretch, problem.service).replicas
+        assert least <= round(float(replicas[-1])) <= most
+
+
+def test_evolution_improves_a_program_without_a_language_model(tmp_path: Path) -> None:
+    problem = wave(tmp_path)
+    decision = optimize(
+        problem,
+        Portfolio(Rules("library", library), search=Evolve()),
+        search=Meter(measurements=600),
+        check=Meter(),
+        ledger=MemoryLedger(),
+    )
+
+    def best(by: str) -> float:
+        verdicts = [one.verdict for one in decision.trials if one.proposal.by == by]
+        return max(one.gain.mid for one in verdicts if isinstance(one, Comparison) and one.ruling != "unsafe")
+
+    assert best("evolve") > best("library") > 0

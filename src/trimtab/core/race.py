@@ -80,9 +80,13 @@ class Race(Generic[P]):
         return True
 
     def finalists(self) -> list[Trial[P]]:
-        """The best safe plans of the highest rung reached, best first, at most the ladder's number."""
+        """The best safe plans of the highest rung reached, at most the ladder's number, best first.
+
+        Where a guardrail has a fixed bound, each finalist after the first keeps a wider distance from it: what only
+        just holds on the search split often breaks on the holdout, and its neighbours with it.
+        """
         top = max((one.rung for one in self.standings), default=-1)
-        best = [
+        ranked = [
             (verdict.gain.mid, -place, one.trial)
             for place, one in enumerate(self.standings)
             if one.rung == top
@@ -90,7 +94,13 @@ class Race(Generic[P]):
             and can_win(verdict, self._objective)
             and verdict.gain.mid > self._objective.margin
         ]
-        return [trial for *_, trial in sorted(best, key=lambda one: one[:2], reverse=True)[: self._ladder.finalists]]
+        best = [trial for *_, trial in sorted(ranked, key=lambda one: one[:2], reverse=True)]
+        found: list[Trial[P]] = []
+        for number in range(self._ladder.finalists):
+            share = 1 - number / self._ladder.finalists
+            left = (one for one in best if one not in found)
+            found += [one for one in left if _keeps(one.verdict, self._objective, share)][:1]
+        return found
 
     def _climb(self, plan: P, is_baseline: bool) -> tuple[Verdict, int]:
         verdict: Verdict = Refusal("failed", "there are no rungs")
@@ -119,6 +129,12 @@ class Race(Generic[P]):
         scores.append(verdict.gain.mid)
         places = max(2, math.ceil(len(scores) * self._ladder.keep))
         return sum(score > verdict.gain.mid for score in scores) < places
+
+
+def _keeps(verdict: Verdict, objective: Objective, share: float) -> bool:
+    """Whether a plan uses at most this share of every fixed upper bound."""
+    rails = [rail for rail in objective.guardrails if not rail.relative and rail.side == "at_most" and rail.bound > 0]
+    return isinstance(verdict, Comparison) and all(verdict.metrics[one.metric] <= share * one.bound for one in rails)
 
 
 def judged(objective: Objective, current: list[Outcome], plan: list[Outcome]) -> Verdict:

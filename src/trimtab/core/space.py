@@ -73,12 +73,14 @@ class Subset:
 class Source:
     """The text of a policy program, at most `max_bytes` of UTF-8. It cannot be drawn; proposers write it.
 
-    `fault` says why a text is no program of the kind, or is empty; `head` is how such a program begins.
+    `fault` says why a text is no program of the kind, or is empty; `head` is how such a program begins, `about` what
+    its inputs and its answer mean.
     """
 
     max_bytes: int = 8192
     fault: Callable[[str], str] | None = None
     head: str = ""
+    about: str = ""
 
 
 @dataclass(frozen=True, slots=True, init=False)

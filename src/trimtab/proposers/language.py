@@ -79,8 +79,8 @@ def _prompt(brief: Brief[Any], shape: Json, plans: int) -> str:
         "evidence": _capped(dump(brief.evidence.facts)),
     }
     return (
-        f"Goal: {_plain(brief.goal)}\n<data>\n{_data(told)}\n</data>\n"
-        f"A plan is an object of this JSON schema:\n{_data(shape)}\n"
+        f"Goal: {plain(brief.goal)}\n<data>\n{quoted(told)}\n</data>\n"
+        f"A plan is an object of this JSON schema:\n{quoted(shape)}\n"
         f'Answer with JSON: {{"plans": [{{"plan": {{...}}, "because": "one sentence"}}]}}, at most {plans} plans.'
     )
 
@@ -88,7 +88,7 @@ def _prompt(brief: Brief[Any], shape: Json, plans: int) -> str:
 def _told(trial: Trial[Any]) -> Json:
     plan, verdict = dump(trial.proposal.plan), trial.verdict
     if isinstance(verdict, Refusal):
-        return {"plan": plan, "ruling": verdict.ruling, "reason": _plain(verdict.reason)}
+        return {"plan": plan, "ruling": verdict.ruling, "reason": plain(verdict.reason)}
     return {"plan": plan, "ruling": verdict.ruling, "gain": verdict.gain.mid, "low": verdict.gain.low}
 
 
@@ -109,14 +109,15 @@ def _capped(facts: Json) -> Json:
     kept: dict[str, Json] = {}
     left = EVIDENCE_BYTES
     for name, value in facts.items():
-        left -= len(_data({name: value}).encode())
+        left -= len(quoted({name: value}).encode())
         if left < 0:
             break
         kept[name] = value
     return kept
 
 
-def _data(value: Json) -> str:
+def quoted(value: Json) -> str:
+    """JSON for a prompt, which cannot end its own quotation."""
     # The two signs by which data could close its own quotation are escaped, as JSON allows.
     text = json.dumps(_clean(value), ensure_ascii=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e")
@@ -124,14 +125,14 @@ def _data(value: Json) -> str:
 
 def _clean(value: Json) -> Json:
     if isinstance(value, str):
-        return _plain(value)
+        return plain(value)
     if isinstance(value, dict):
-        return {_plain(key): _clean(one) for key, one in value.items()}
+        return {plain(key): _clean(one) for key, one in value.items()}
     return [_clean(one) for one in value] if isinstance(value, list) else value
 
 
-def _plain(text: str) -> str:
-    """Without control and formatting characters (line ends among them), and not long."""
+def plain(text: str) -> str:
+    """Text without control and formatting characters (line ends among them), and not long."""
     plain = "".join(" " if unicodedata.category(one)[0] == "C" else one for one in text[:_TEXT])
     return plain + "…" if len(text) > _TEXT else plain
 
@@ -161,4 +162,4 @@ def _one(value: Json, brief: Brief[P]) -> tuple[P, str]:
     strange = sorted(set(plan) - {knob.name for knob in knobs(brief.plan_type)})
     if strange:
         raise ValueError(f"{strange[0]!r} is not a knob")
-    return parse(brief.plan_type, plan, brief.current), _plain(str(value.get("because") or ""))[:_BECAUSE]
+    return parse(brief.plan_type, plan, brief.current), plain(str(value.get("because") or ""))[:_BECAUSE]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from trimtab.core.model import Brief, Proposal
+from trimtab.core.ports import Proposer
 
 P = TypeVar("P")
 
@@ -34,3 +35,20 @@ class Derived:
     def propose(self, brief: Brief[P]) -> Sequence[Proposal[P]]:
         """All plans that come of the brief."""
         return self._plans(brief)
+
+
+class Turns:
+    """Several proposers, one after the other; one that has nothing now is passed over."""
+
+    def __init__(self, *members: Proposer) -> None:
+        self._members = members
+        self.name = "turns(" + ", ".join(one.name for one in members) + ")"
+
+    def propose(self, brief: Brief[P]) -> Sequence[Proposal[P]]:
+        """The plans of the member whose turn it is by the length of the history, or of the next that has any."""
+        first = len(brief.history)
+        for turn in range(len(self._members)):
+            proposals = self._members[(first + turn) % len(self._members)].propose(brief)
+            if proposals:
+                return proposals
+        return ()

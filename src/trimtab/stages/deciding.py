@@ -24,7 +24,7 @@ from trimtab.core.model import (
     Sample,
     Trial,
 )
-from trimtab.core.ports import Problem, Proposer
+from trimtab.core.ports import Problem, Proposer, Runner
 from trimtab.pipeline import Results
 from trimtab.proposers.portfolio import Portfolio
 from trimtab.proposers.recall import Recall
@@ -38,20 +38,30 @@ CHECK_SHARE = 3.0  # of the search budget: confirmation may train the current mo
 Ideas = Callable[[Brief[Any]], Sequence[Proposal[Any]]]
 
 
-def decide(workplace: Workplace, problem: Problem[P], proposer: Proposer, cpu_seconds: float) -> Decision[P]:
-    """Run the loop on a problem. Raises InputError when the current plan cannot be measured: the user can mend it."""
+def decide(
+    workplace: Workplace, problem: Problem[P], proposer: Proposer, cpu_seconds: float, *, runner: Runner | None = None
+) -> Decision[P]:
+    """Run the loop on a problem, with the workplace's runner or another.
+
+    Raises InputError when the current plan cannot be measured: the user can mend it.
+    """
     decision = optimize(
         problem,
         proposer,
         search=Meter(cpu_seconds=cpu_seconds),
         check=Meter(cpu_seconds=cpu_seconds * CHECK_SHARE),
         ledger=workplace.ledger,
-        runner=workplace.runner,
+        runner=runner or workplace.runner,
         limits=workplace.limits,
     )
+    require_decided(problem, decision)
+    return decision
+
+
+def require_decided(problem: Problem[Any], decision: Decision[Any]) -> None:
+    """Raise InputError when the current plan could not be measured: the user can mend it."""
     if decision.stopped.startswith("the current plan could not be measured"):
         raise InputError(f"{problem.name}: {decision.stopped}", hint="mend today's pipeline first, then run again")
-    return decision
 
 
 def proposers(

@@ -8,23 +8,40 @@ from typing import Any
 import numpy as np
 
 from trimtab.adapters.ledger import open_ledger
+from trimtab.adapters.runners.local import LocalRunner
+from trimtab.adapters.sandbox import Confinement
 from trimtab.adapters.sources.tables import fingerprint
 from trimtab.cluster.scaling.measure import Replay, replayed
 from trimtab.cluster.scaling.plan import PEERS, ScalingPlan
-from trimtab.cluster.scaling.problem import Scaling, Traffic, history, ideas, optimum_hours_per_day
+from trimtab.cluster.scaling.problem import (
+    FORECASTS,
+    Scaling,
+    Traffic,
+    history,
+    ideas,
+    library,
+    optimum_hours_per_day,
+)
+from trimtab.cluster.scaling.programs import written
 from trimtab.cluster.scaling.simulator import Service
 from trimtab.core.budget import Meter
 from trimtab.core.loop import optimize
 from trimtab.core.model import Decision, Json
+from trimtab.core.ports import Limits, Proposer
 from trimtab.pipeline import Results, Row, StageResult
+from trimtab.proposers.evolve import Evolve
 from trimtab.proposers.portfolio import Portfolio
-from trimtab.proposers.rules import Rules
+from trimtab.proposers.programs import Programs
+from trimtab.proposers.recall import Recall
+from trimtab.proposers.rules import Rules, Turns
 from trimtab.proposers.search import Search
-from trimtab.stages.deciding import author, chosen_plan, decide, gain_text, method, proposers
+from trimtab.stages.deciding import author, chosen_plan, decide, gain_text, method, require_decided
 from trimtab.stages.traffic import traffic_of
 from trimtab.views import decision_view
 from trimtab.workplace import Workplace, make_store
 
+SEARCH_SECONDS = 60.0  # CPU time for a bare trace
+LIMITS = Limits(cpu_seconds=60.0, wall_seconds=300.0, memory_bytes=2 * 2**30)  # of one measurement
 SHOWN_MINUTES = 3 * 1440
 SHOWN_POINTS = 432
 
@@ -36,7 +53,10 @@ def run(workplace: Workplace, results: Results) -> StageResult:
     services = {name: _service(workplace, one["cpu_ms_per_request"] / 1000) for name, one in ways.items()}
     current = ScalingPlan(headroom=config.serving.headroom)
     problem = Scaling(traffic_of(workplace), services["chosen"], config.serving.misses, current)
-    decision = decide(workplace, problem, proposers(workplace, problem.name, ideas), config.budget.scale)
+    language = Programs(workplace.model) if workplace.model is not None and workplace.proposer is not None else None
+    with confined(problem) as runner:
+        proposer = policies(Recall(workplace.ledger, problem.name), language=language)
+        decision = decide(workplace, problem, proposer, config.budget.scale, runner=runner)
     plans = {"current": current, "free": PEERS["hpa-70"], "chosen": chosen_plan(decision)}
     unseen, trace = problem.unseen(), history(problem.traffic)
     made = {name: replayed(plans[name], trace, unseen, services[name]) for name in plans}
@@ -47,16 +67,32 @@ def scale_file(trace: Path) -> StageResult:
     """`trimtab scale traffic.csv`: a trace alone, one request of 50 ms a replica's core, 250 ms promised."""
     problem = Scaling(Traffic(str(trace.resolve()), fingerprint=fingerprint(trace)), Service(0.05, 0.2))
     ledger = open_ledger(make_store(Path.cwd()) / "ledger.db")
-    proposer = Portfolio(Rules("ideas", ideas), search=Search())
+    search, check = Meter(cpu_seconds=SEARCH_SECONDS), Meter(cpu_seconds=SEARCH_SECONDS)
     try:
-        search, check = Meter(cpu_seconds=60), Meter(cpu_seconds=60)
-        decision = optimize(problem, proposer, search=search, check=check, ledger=ledger)
+        with confined(problem) as runner:
+            decision = optimize(
+                problem, policies(), search=search, check=check, ledger=ledger, runner=runner, limits=LIMITS
+            )
     finally:
         ledger.close()
+    require_decided(problem, decision)
     plan, unseen, known = chosen_plan(decision), problem.unseen(), history(problem.traffic)
     ways = {"current": problem.current, "free": PEERS["hpa-70"], "chosen": plan}
     made = {name: replayed(one, known, unseen, problem.service) for name, one in ways.items()}
     return _result(problem, decision, made, decision.spent)
+
+
+def policies(*first: Proposer, language: Proposer | None = None) -> Portfolio:
+    """Known rules and programs, then classical search over forecasts and evolution of programs in turn."""
+    known = (Rules("ideas", ideas), Rules("library", library))
+    return Portfolio(*first, *known, search=Turns(Search(fixed=FORECASTS), Evolve()), language=language)
+
+
+def confined(problem: Scaling) -> LocalRunner:
+    """A runner for programs that nobody has reviewed: nothing but the traffic can be read, and nothing written."""
+    warm = ("trimtab.cluster.scaling.measure:warm",)
+    reads = (str(Path(problem.traffic.source).resolve()),)
+    return LocalRunner(confinement=Confinement(reads, (Scaling.__module__,), warm))
 
 
 def _service(workplace: Workplace, cpu_seconds: float) -> Service:
@@ -98,15 +134,23 @@ def _result(problem: Scaling, decision: Decision[ScalingPlan], made: dict[str, R
             f"{chosen.hours_per_day / optimum:.3f} × the foresight optimum ({optimum:.1f}), with "
             f"{chosen.late_share:.2%} of the requests late ({problem.late_allowed:.0%} allowed)."
         ],
+        "program": _program(problem, chosen_plan(decision), chosen),
         "tables": [_peers_table(peers, optimum)],
         "plots": [_replicas_plot(problem, peers), _peers_plot(peers, optimum)],
     }
     return StageResult("scale", row, decision_view(decision, problem.objective), facts, (), spent)
 
 
+def _program(problem: Scaling, plan: ScalingPlan, made: Replay) -> str:
+    """The chosen policy as a program, to be read and to be run."""
+    return written(plan, problem.service.service_seconds, round(float(made.replicas.max())))
+
+
 def _policy_text(plan: ScalingPlan) -> str:
     if plan.kind == "static":
         return f"static, {plan.headroom:.2g} × the peak"
+    if plan.kind == "program":
+        return f"program of {len(plan.program.strip().splitlines())} lines"
     if plan.kind == "forecast":
         return f"sized for the promise: {plan.weight:.0%} of the forecast or the recent rate, +{plan.margin:.0%}"
     return f"{plan.kind} at {plan.target:.0%}"

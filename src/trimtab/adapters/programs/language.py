@@ -65,7 +65,7 @@ def read_program(source: str, signature: Signature) -> Program:
 def _function(source: str, signature: Signature) -> ast.FunctionDef:
     tree = _parsed(source)
     if len(tree.body) != 1 or not isinstance(tree.body[0], ast.FunctionDef):
-        raise ProgramFault(f"the text must be one function, `{_head(signature)}`, and nothing else")
+        raise ProgramFault(f"the text must be one function, `{signature.head}`, and nothing else")
     function = tree.body[0]
     _bound_size(function)
     arguments = function.args
@@ -74,14 +74,10 @@ def _function(source: str, signature: Signature) -> ast.FunctionDef:
         arguments.posonlyargs or arguments.kwonlyargs or arguments.vararg or arguments.kwarg or arguments.defaults
     )
     if function.name != signature.name or names != [one.name for one in signature.inputs] or has_extras:
-        raise ProgramFault(f"the function must be `{_head(signature)}`")
+        raise ProgramFault(f"the function must be `{signature.head}`")
     if function.decorator_list or getattr(function, "type_params", None):
         raise ProgramFault("decorators and type parameters are not part of the language")
     return function
-
-
-def _head(signature: Signature) -> str:
-    return f"def {signature.name}({', '.join(one.name for one in signature.inputs)}):"
 
 
 def _parsed(source: str) -> ast.Module:

@@ -41,3 +41,18 @@ class Signature:
         for one in self.inputs:
             places[one.name], place = place, place + max(1, one.window)
         return places
+
+    @property
+    def head(self) -> str:
+        """How a program of this signature begins."""
+        return f"def {self.name}({', '.join(one.name for one in self.inputs)}):"
+
+    @property
+    def about(self) -> str:
+        """What the inputs and the answer mean, for whoever writes programs."""
+        lines = [
+            f"{one.name}: {one.meaning}" + (f" ({one.name}[0] … {one.name}[{one.window - 1}])" if one.window else "")
+            for one in self.inputs
+        ]
+        slots = f"state[0] … state[{self.state - 1}]: yours to keep" if self.state else "no state is kept"
+        return "\n".join([*lines, slots, f"returns: {self.answer}"])

@@ -71,7 +71,7 @@ def main() -> None:
 def _confine(what: dict[str, list[str]]) -> None:
     from trimtab.adapters.sandbox import Confinement, confine
 
-    confine(Confinement(tuple(what["reads"]), tuple(what["imports"])))
+    confine(Confinement(**{name: tuple(values) for name, values in what.items()}))
 
 
 def _write(stream: BinaryIO, body: bytes) -> None:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trimtab.adapters.sandbox.filter import deny_calls
+from trimtab.core.portable import imported
 
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446  # the same numbers on every architecture
 _ASK_VERSION = 1
@@ -27,10 +28,15 @@ _NO_NEW_PRIVS = 38
 
 @dataclass(frozen=True)
 class Confinement:
-    """What a confined worker may still do. `reads`: folders and files to read; `imports`: modules it imports before."""
+    """What a confined worker may still do. `reads`: folders and files that it may read.
+
+    `imports`: modules that it imports before; `calls`: functions ("module:name") that it calls before, so that what
+    they compile is there when nothing can be written any more.
+    """
 
     reads: tuple[str, ...] = ()
     imports: tuple[str, ...] = ()
+    calls: tuple[str, ...] = ()
 
 
 def confine(what: Confinement) -> tuple[str, ...]:
@@ -40,6 +46,8 @@ def confine(what: Confinement) -> tuple[str, ...]:
     """
     for module in what.imports:
         importlib.import_module(module)
+    for path in what.calls:
+        imported(path)()
     if sys.platform != "linux":
         return ()
     libc = ctypes.CDLL(None, use_errno=True)

@@ -22,6 +22,7 @@ KINDS = {
     "forecast": simulator.FORECAST,
     "program": simulator.PROGRAM,
 }
+MOST_TIMES = 4.0  # the highest rate of the trace: what no sensible policy provides for
 LEAD_MINUTES = 3  # the forecast policy looks at the highest forecast of the next minutes: a cold start and a sync
 
 
@@ -46,6 +47,11 @@ class History:
         self.rates = rates
         self._forecast = functools.lru_cache(maxsize=16)(self._make)
 
+    @functools.cached_property
+    def highest(self) -> float:
+        """The highest rate, requests/s."""
+        return float(self.rates.max())
+
     def forecast(self, weeks: int, quantile: float) -> Series:
         """The highest seasonal quantile of the next minutes, for each minute; it knows the past of each minute only."""
         return self._forecast(weeks, quantile)
@@ -67,7 +73,7 @@ def replayed(plan: ScalingPlan, history: History, stretch: slice, service: Servi
     if plan.kind in ("forecast", "program"):
         forecast = history.forecast(plan.weeks, plan.quantile)[stretch] * stress
     past = history.rates[: stretch.start] if stretch.start else history.rates[stretch]
-    needs = needed_rates(service, plan.late_share)
+    needs = needed_rates(service, plan.late_share, MOST_TIMES * history.highest)
     first = max(1, int(least_servers(float(rates[0]) * 1.2, needs)))
     start = static_replicas(plan, past, service) if plan.kind == "static" else first
     knobs = _knobs(plan, float(start))
@@ -90,11 +96,13 @@ def replayed(plan: ScalingPlan, history: History, stretch: slice, service: Servi
     return Replay(billed, late, share, float(billed.sum() / 60))
 
 
-@functools.lru_cache(maxsize=64)
-def needed_rates(service: Service, late_share: float) -> Series:
-    """The highest rate for each number of replicas at a share of late requests."""
+@functools.lru_cache(maxsize=256)
+def needed_rates(service: Service, late_share: float, enough: float = np.inf) -> Series:
+    """The highest rate for each number of replicas at a share of late requests; beyond `enough` roughly."""
     return np.asarray(
-        highest_rates(service.most, service.service_seconds, service.allowed_seconds, service.spread, late_share)
+        highest_rates(
+            service.most, service.service_seconds, service.allowed_seconds, service.spread, late_share, enough
+        )
     )
 
 
@@ -115,3 +123,10 @@ def _knobs(plan: ScalingPlan, static: float) -> Series:
             plan.panic,
         ]
     )
+
+
+def warm() -> None:
+    """Compile all that a measurement calls: before a worker is confined, since the compiler writes its cache."""
+    rates = np.full(2 * 7 * 1440, 1.0)
+    for kind in KINDS:
+        replayed(ScalingPlan(kind, weeks=1), History(rates), slice(len(rates) - 10, len(rates)), Service(0.05, 0.2))

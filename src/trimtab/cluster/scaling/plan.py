@@ -21,9 +21,6 @@ def _fault(source: str) -> str:
     return fault(source, DESIRED)
 
 
-_HEAD = f"def {DESIRED.name}({', '.join(one.name for one in DESIRED.inputs)}):"
-
-
 @dataclass(frozen=True)
 class ScalingPlan:
     """A replica policy.
@@ -46,7 +43,9 @@ class ScalingPlan:
     margin: Annotated[float, Float(0.0, 0.5), FORECAST_ONLY] = 0.1
     trend: Annotated[float, Float(0.0, 3.0), FORECAST_ONLY] = 1.0  # of the last five minutes, carried on
     late_share: Annotated[float, Float(0.0005, 0.05, log=True), FORESEEING] = 0.005  # that replicas are sized for
-    program: Annotated[str, Source(fault=_fault, head=_HEAD), When("kind", "program")] = FOLLOW
+    program: Annotated[str, Source(fault=_fault, head=DESIRED.head, about=DESIRED.about), When("kind", "program")] = (
+        FOLLOW
+    )
 
 
 PEERS: dict[str, ScalingPlan] = {

@@ -11,19 +11,34 @@ from typing import Any
 
 import numpy as np
 
-from trimtab.cluster.scaling.measure import History, replayed
+from trimtab.cluster.scaling.measure import History, Replay, replayed
 from trimtab.cluster.scaling.optimum import foresight_hours
 from trimtab.cluster.scaling.plan import PEERS, ScalingPlan
+from trimtab.cluster.scaling.programs import LIBRARY
 from trimtab.cluster.scaling.queueing import Series
 from trimtab.cluster.scaling.simulator import Service
 from trimtab.cluster.scaling.trace import rates_of_file, rates_of_times
-from trimtab.core.model import Brief, Evidence, Guardrail, Json, Ladder, Measurement, Objective, Proposal, Rung, Sample
+from trimtab.core.model import (
+    Brief,
+    Evidence,
+    Guardrail,
+    Json,
+    Ladder,
+    Measurement,
+    Objective,
+    Proposal,
+    Rung,
+    Sample,
+    Split,
+)
 from trimtab.core.ports import Capability
 
 STATIC = ScalingPlan()
 BLOCKS = 6
-STRESS = 1.05  # on the search half the load is raised: what only just holds there breaks on the other half
+STRESS = 1.05  # on the search half the load is raised: what only just holds there breaks on the other half;
+SAFETY = 1.5  # and late requests count so many times
 PURGE_MINUTES = 1440
+FORECASTS = {"kind": "forecast"}  # where classical search looks; programs are evolved
 
 
 @dataclass(frozen=True)
@@ -65,12 +80,13 @@ class Scaling:
     def observe(self) -> Evidence:
         """The shape of the first half."""
         rates = history(self.traffic).rates[: self.half]
-        by_hour = rates[: len(rates) // 1440 * 1440].reshape(-1, 24, 60).mean(axis=(0, 2))
+        hours = rates[: len(rates) // 60 * 60].reshape(-1, 60).mean(axis=1)
+        by_hour = [float(hours[hour::24].mean()) for hour in range(min(24, len(hours)))]
         facts: dict[str, Json] = {
             "days": round(len(rates) / 1440, 1),
             "mean_requests_a_second": round(float(rates.mean()), 3),
             "quantiles": {str(q): round(float(np.quantile(rates, q)), 3) for q in (0.5, 0.9, 0.99, 1.0)},
-            "mean_by_hour": [round(float(rate), 3) for rate in by_hour],
+            "mean_by_hour": [round(rate, 3) for rate in by_hour],
             "requests_a_second_of_one_replica": round(1 / self.service.service_seconds, 3),
             "cold_start_seconds": self.service.cold_start_seconds,
             "late_allowed": self.late_allowed,
@@ -83,15 +99,24 @@ class Scaling:
 
     def measure(self, plan: ScalingPlan, sample: Sample) -> Measurement:
         """Replay one block of a half; `fraction` below 1: only its first days."""
-        stretch = self.stretch(sample)
-        stress = STRESS if sample.split == "search" else 1.0
-        made = replayed(plan, history(self.traffic), stretch, self.service, stress)
+        stretch, is_search = self.stretch(sample), sample.split == "search"
+        made = replayed(plan, history(self.traffic), stretch, self.service, STRESS if is_search else 1.0)
+        # Late requests of this block over the requests of an average one: the mean over blocks is the share of all.
+        weight = self._requests(stretch) / max(1e-9, self._mean_requests(sample.split, sample.fraction))
+        late = made.late_share * weight
         metrics = {
             "replica_hours_per_day": made.hours_per_day,
-            "late_share": made.late_share,
+            "late_share": late * SAFETY if is_search else late,
             "most_replicas": float(made.replicas.max()),
         }
-        return Measurement(metrics, "simulation")
+        return Measurement(metrics, "simulation", notes=_worst(made, stretch) if is_search else "")
+
+    def _requests(self, stretch: slice) -> float:
+        return float(history(self.traffic).rates[stretch].sum())
+
+    def _mean_requests(self, split: Split, fraction: float) -> float:
+        blocks = (self.stretch(Sample(split, seed, fraction)) for seed in range(self.blocks))
+        return sum(map(self._requests, blocks)) / self.blocks
 
     @property
     def half(self) -> int:
@@ -142,6 +167,27 @@ def ideas(brief: Brief[Any]) -> Sequence[Proposal[ScalingPlan]]:
         "requests a replica at 80 %": ScalingPlan("keda", target=0.8, window_seconds=60, stabilisation_seconds=120),
     }
     return [Proposal(plan, "ideas", because) for because, plan in plans.items()]
+
+
+def _worst(made: Replay, stretch: slice) -> str:
+    """A block in a few words, for whoever proposes: its cost, and its worst hour."""
+    hours = made.late[: len(made.late) // 60 * 60].reshape(-1, 60).mean(axis=1)
+    if not len(hours):
+        return ""
+    worst = int(hours.argmax())
+    at = stretch.start // 60 + worst
+    return (
+        f"{made.hours_per_day:.1f} replica-hours a day, {made.late_share:.2%} late; "
+        f"worst: {hours[worst]:.1%} late in hour {at % 24} of day {at // 24}"
+    )
+
+
+def library(brief: Brief[Any]) -> Sequence[Proposal[ScalingPlan]]:
+    """The programs that ship: what the search for better ones starts from."""
+    return [
+        Proposal(ScalingPlan("program", program=text, stabilisation_seconds=60), "library", name)
+        for name, text in LIBRARY.items()
+    ]
 
 
 def _sample(folder: Path, seed: int) -> Scaling:

@@ -39,12 +39,18 @@ def late_share(rate: float, servers: int, service: float, allowed: float, spread
 
 
 @numba.njit(cache=True)
-def highest_rates(most: int, service: float, allowed: float, spread: float, late: float) -> Any:
-    """For each number of replicas 0 … most, the highest rate at which at most a share `late` waits too long."""
+def highest_rates(most: int, service: float, allowed: float, spread: float, late: float, enough: float = np.inf) -> Any:
+    """For each number of replicas 0 … most, the highest rate at which at most a share `late` waits too long.
+
+    Beyond the rate `enough`, nobody asks: from there on each replica counts as one more that is never idle.
+    """
     rates = np.zeros(most + 1)
     for servers in range(1, most + 1):
-        low, high = 0.0, servers / service
-        for _ in range(40):
+        if rates[servers - 1] >= enough:
+            rates[servers] = rates[servers - 1] + 1.0 / service
+            continue
+        low, high = rates[servers - 1], servers / service
+        for _ in range(30):
             middle = (low + high) / 2
             if late_share(middle, servers, service, allowed, spread) <= late:
                 low = middle

@@ -13,7 +13,7 @@ from trimtab.adapters.sources.tables import read_table
 from trimtab.cluster.scaling.queueing import Series
 from trimtab.core.errors import InputError
 
-LEAST_MINUTES = 2 * 24 * 60
+LEAST_MINUTES = 12 * 60
 MOST_MINUTES = 3 * 366 * 24 * 60
 
 
@@ -86,7 +86,8 @@ def _numbers(column: pa.ChunkedArray, what: str) -> Series:
 def _checked(rates: Series, where: str) -> Series:
     if not LEAST_MINUTES <= len(rates) <= MOST_MINUTES:
         raise InputError(
-            f"{where}: the traffic covers {len(rates) / 1440:,.1f} days", hint="from two days to three years are needed"
+            f"{where}: the traffic covers {len(rates) / 1440:,.1f} days",
+            hint="from half a day to three years are needed",
         )
     if not np.isfinite(rates).all() or rates.max() <= 0:
         raise InputError(f"{where}: the traffic has no requests, or rates that are not finite")

@@ -60,6 +60,9 @@ def print_stage(result: StageResult) -> None:
     facts: Any = result.facts
     for note in facts.get("notes", ()):
         out.print(note, markup=False)
+    if facts.get("program"):
+        out.print("The chosen policy as a program:")
+        out.print(facts["program"], markup=False, highlight=False)
     for one in facts.get("tables", ()):
         out.print(_fact_table(one))
     for finding in result.findings:
