@@ -2,7 +2,7 @@
 
 python benchmarks/cluster/traces.py [--data ../shared/data] [--budget CPU_SECONDS] [--bin MINUTES]
 
-Rates come in bins of ten minutes (ServeGen) or half an hour (taxi), and are joined by straight lines; NASA's requests are
+Rates come in bins of ten minutes (ServeGen) or half an hour (taxi), joined by straight lines; NASA's requests are
 counted in bins of `--bin` minutes for the same treatment. A replica's work is set so that twenty are busy on average;
 a request may wait four times its own work; cold starts take 60 s.
 """

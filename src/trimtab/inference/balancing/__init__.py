@@ -1,0 +1,1 @@
+"""balance: which backend each request goes to, decided by replaying the user's own requests."""
