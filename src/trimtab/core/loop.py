@@ -13,6 +13,7 @@ returns its decision.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from trimtab.core import studies
@@ -20,7 +21,7 @@ from trimtab.core.budget import Meter, charged
 from trimtab.core.confirm import confirm
 from trimtab.core.errors import InputError
 from trimtab.core.model import Brief, Decision, Failure, Proposal, Sample
-from trimtab.core.ports import Ledger, Limits, Problem, Proposer, Runner
+from trimtab.core.ports import Ledger, Limits, Noted, Problem, Proposer, Runner
 from trimtab.core.race import Race
 from trimtab.core.studies import Study
 
@@ -60,7 +61,8 @@ def optimize(
         race.enter(Proposal(plan, name, "a baseline: always in the race"), is_baseline=True)
     stopped = _search(race, proposer, study, search)
     confirmed = confirm(study, race.finalists(), check)
-    return studies.decide(study, race.trials, confirmed, search.spent + check.spent, stopped)
+    said = (*confirmed.notes, *(proposer.notes if isinstance(proposer, Noted) else ()))
+    return studies.decide(study, race.trials, replace(confirmed, notes=said), search.spent + check.spent, stopped)
 
 
 def reason_current_fails(study: Study[P], search: Meter) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from trimtab.core.events import Event, Recorded
 from trimtab.core.model import (
@@ -57,6 +57,14 @@ class Proposer(Protocol):
     @property
     def name(self) -> str: ...
     def propose(self, brief: Brief[P]) -> Sequence[Proposal[P]]: ...
+
+
+@runtime_checkable
+class Noted(Protocol):
+    """A proposer that has something to say about its own work, such as why it fell silent: the decision keeps it."""
+
+    @property
+    def notes(self) -> Sequence[str]: ...
 
 
 class Target(Protocol[P]):

@@ -62,6 +62,7 @@ def _stage(result: StageResult) -> Mapping[str, Any]:
         "cpu": f"{result.spent.cpu_seconds:,.1f}",
         "decision": result.decision,
         "notes": facts.get("notes", ()),
+        "program": facts.get("program", ""),
         "tables": facts.get("tables", ()),
         "plots": [Markup(svg(plot)) for plot in _list(facts.get("plots"))],  # made by us, text inside is escaped
         "findings": result.findings,

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from trimtab.core.errors import InputError
 from trimtab.core.model import Brief, Comparison, Proposal
-from trimtab.core.ports import Proposer
+from trimtab.core.ports import Noted, Proposer
 from trimtab.core.space import settle
 
 P = TypeVar("P")
@@ -36,7 +36,13 @@ class Portfolio:
         self._first, self._search, self._language, self._derived = list(first), search, language, derived
         members = [*first, *(one for one in (derived, language, search) if one is not None)]
         self.name = "portfolio(" + ", ".join(one.name for one in members) + ")"
-        self.notes: list[str] = []
+        self._members, self._said = members, list[str]()
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What became of members, and what they say themselves."""
+        theirs = [note for one in self._members if isinstance(one, Noted) for note in one.notes]
+        return [*self._said, *theirs]
 
     def propose(self, brief: Brief[P]) -> Sequence[Proposal[P]]:
         """The next plans; empty when no member has any."""
@@ -71,7 +77,7 @@ class Portfolio:
         except InputError:
             raise
         except Exception as error:  # one member's fault must not cost the others their turn
-            self.notes.append(f"{member.name} was dropped: {type(error).__name__}: {error}")
+            self._said.append(f"{member.name} was dropped: {type(error).__name__}: {error}")
             if member is self._search:
                 self._search = None
             return ()
@@ -81,7 +87,7 @@ class Portfolio:
         mine = [trial for trial in brief.history if trial.proposal.by.startswith(name)]
         best = max((_gain(trial.verdict) for trial in brief.history if trial not in mine), default=0.0)
         if len(mine) >= PATIENCE and all(_gain(trial.verdict) <= max(best, 0.0) for trial in mine[-PATIENCE:]):
-            self.notes.append(f"{name} was not asked again: {PATIENCE} plans in a row without a gain over the others")
+            self._said.append(f"{name} was not asked again: {PATIENCE} plans in a row without a gain over the others")
             self._language = None
             return 0
         return math.floor(LANGUAGE_SHARE * max(4, len(brief.history) + 1)) - len(mine)

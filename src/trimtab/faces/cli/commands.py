@@ -67,8 +67,11 @@ def print_stage(result: StageResult) -> None:
         out.print(_fact_table(one))
     for finding in result.findings:
         out.print(f"[yellow]{finding.get('kind')}[/] {finding.get('column')}: {finding.get('message')}")
-    if result.decision:
-        out.print(f"[dim]decision {result.decision['id']}: `trimtab show {result.decision['id']}`[/]")
+    decision: Any = result.decision
+    if decision:
+        for note in decision.get("notes", ()):
+            out.print(note, markup=False, style="dim")
+        out.print(f"[dim]decision {decision['id']}: `trimtab show {decision['id']}`[/]")
 
 
 def scale_trace(trace: Path, *, as_json: bool) -> None:
