@@ -67,6 +67,8 @@ class Ladder:
     """How carefully plans are looked at: cheap rungs first, then the holdout.
 
     `interleaved`: measurements are noisy real runs, so each comparison measures its own current arm, in ABBA order.
+    `steadiest`: a metric; of plans whose gain lies within `TIE` of the best one's interval, the one with the most of it
+    is confirmed first. The best of many near equals is best by luck: what is steadier loses less on new data.
     """
 
     rungs: tuple[Rung, ...] = (Rung(),)
@@ -74,6 +76,7 @@ class Ladder:
     finalists: int = 3
     keep: float = 1 / 3  # share of the plans on a rung that may climb
     interleaved: bool = False
+    steadiest: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ from trimtab.core.verifier import can_win, compare
 from trimtab.core.wire import dump
 
 P = TypeVar("P")
+TIE = 0.25  # of the half-width of an interval of 95 %: about half a standard error
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,8 @@ class Race(Generic[P]):
             and verdict.gain.mid > self._objective.margin
         ]
         best = [trial for *_, trial in sorted(ranked, key=lambda one: one[:2], reverse=True)]
+        if self._ladder.steadiest:
+            best = _steadiest_first(best, self._ladder.steadiest)
         found: list[Trial[P]] = []
         for number in range(self._ladder.finalists):
             share = 1 - number / self._ladder.finalists
@@ -129,6 +132,17 @@ class Race(Generic[P]):
         scores.append(verdict.gain.mid)
         places = max(2, math.ceil(len(scores) * self._ladder.keep))
         return sum(score > verdict.gain.mid for score in scores) < places
+
+
+def _steadiest_first(best: list[Trial[P]], metric: str) -> list[Trial[P]]:
+    """The same plans; among those that tie with the first, the steadiest goes to the front."""
+    verdicts = [one.verdict for one in best if isinstance(one.verdict, Comparison)]
+    if not verdicts:
+        return best
+    least = verdicts[0].gain.mid - TIE * (verdicts[0].gain.high - verdicts[0].gain.low) / 2
+    ties = [place for place, one in enumerate(verdicts) if one.gain.mid >= least]
+    first = max(ties, key=lambda place: (verdicts[place].metrics.get(metric, 0.0), -place))
+    return [best[first], *best[:first], *best[first + 1 :]]
 
 
 def _keeps(verdict: Verdict, objective: Objective, share: float) -> bool:

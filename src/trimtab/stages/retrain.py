@@ -27,7 +27,7 @@ from trimtab.stages.trainer import TRAINER
 from trimtab.training.selection.fitting import Request
 from trimtab.training.selection.plan import ModelPlan
 from trimtab.views import decision_view
-from trimtab.workplace import Workplace, cores
+from trimtab.workplace import Workplace
 
 Metrics = Mapping[str, Mapping[str, float]]
 
@@ -82,7 +82,7 @@ def _production(workplace: Workplace, results: Results) -> Production:
         config.model.current,
         str(workplace.folder),
         rounds=tuple(described.get("rounds", ())) if plan.family == "lightgbm" else (),
-        threads=cores(),
+        threads=1,  # waiting threads spin on a busy host: one costs least
     )
     recipe: Any = dump(request)
     return Production(

@@ -76,6 +76,7 @@ def measured(setting: Setting, plan: ModelPlan, sample: Sample, pieces: int) -> 
             "predict_ms_single": seen.predict_ms_single,
             "model_bytes": float(seen.model_bytes),
             "rounds": float(sum(seen.rounds)),
+            "models": float(len(plan.members)),
         },
         "run",
     )

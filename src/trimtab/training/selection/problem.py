@@ -81,7 +81,7 @@ class Selection:
     def ladder(self) -> Ladder:
         full = Rung(1.0, self.blocks)
         rungs = (full,) if self.first_look >= 1 else (Rung(self.first_look, self.blocks), full)
-        return Ladder(rungs, holdout_seeds=self.blocks, finalists=1, keep=0.25)
+        return Ladder(rungs, holdout_seeds=self.blocks, finalists=1, keep=0.25, steadiest="models")
 
     @property
     def setting(self) -> Setting:

@@ -1,0 +1,261 @@
+"""The router that runs: real connections to real servers that answer, hang, reset, die and come back."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field, replace
+
+import httpx
+import pytest
+
+from trimtab.adapters.programs import ProgramFault
+from trimtab.inference.balancing.live import Router, Settings
+from trimtab.inference.balancing.signature import PICK
+
+SETTINGS = Settings(try_seconds=1.0, connect_seconds=0.5, health_seconds=0.0)
+FIRST_ONLY = f"{PICK.head}\n    return 0 - turn\n"
+
+
+@dataclass
+class Server:
+    """A backend that does as it is told; it counts the requests that reached it."""
+
+    does: str = "answer"
+    asked: int = 0
+    port: int = 0
+    server: asyncio.Server | None = field(default=None, repr=False)
+
+    async def start(self) -> Server:
+        self.server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self.port = self.server.sockets[0].getsockname()[1]
+        return self
+
+    async def stop(self) -> None:
+        if self.server is not None:
+            self.server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                if b"GET /health" not in head:
+                    self.asked += 1
+                size = next(
+                    (int(one[15:]) for one in head.lower().split(b"\r\n") if one.startswith(b"content-length:")), 0
+                )
+                body = await reader.readexactly(size)
+                if not await self._answer(writer, head, body):
+                    break
+        writer.transport.abort()
+
+    async def _answer(self, writer: asyncio.StreamWriter, head: bytes, body: bytes) -> bool:
+        if self.does == "reset":
+            return False
+        if self.does == "hang":
+            await asyncio.sleep(30)
+        if self.does == "half":
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf")
+            await writer.drain()
+            return False
+        if self.does == "slow":
+            await asyncio.sleep(0.3)
+        answer = body or head.split(b" ")[1]
+        if self.does == "chunked":
+            writer.write(
+                b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(answer), answer)
+            )
+        else:
+            status = b"500 Broken" if self.does == "sick" else b"200 OK"
+            writer.write(b"HTTP/1.1 %s\r\ncontent-length: %d\r\n\r\n%s" % (status, len(answer), answer))
+        await writer.drain()
+        return True
+
+
+@contextlib.asynccontextmanager
+async def routed(
+    *does: str, settings: Settings = SETTINGS
+) -> AsyncIterator[tuple[Router, list[Server], httpx.AsyncClient]]:
+    servers = [await Server(one).start() for one in does]
+    router = Router(settings)
+    await router.start()
+    for one in servers:
+        router.add("127.0.0.1", one.port)
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{router.port}", timeout=10) as client:
+        yield router, servers, client
+    await router.stop(1.0)
+    for one in servers:
+        await one.stop()
+
+
+def play(scenario: Callable[[], Awaitable[None]]) -> None:
+    asyncio.run(asyncio.wait_for(scenario(), 30))  # type: ignore[arg-type]
+
+
+def test_requests_are_answered_and_shared_among_the_backends() -> None:
+    async def scenario() -> None:
+        async with routed("answer", "chunked", "answer") as (router, servers, client):
+            answers = await asyncio.gather(*(client.post("/x", content=f"body {i}") for i in range(90)))
+            assert [one.text for one in answers] == [f"body {i}" for i in range(90)]
+            assert min(one.asked for one in servers) >= 10
+            assert 'status="200"' in router.metrics()
+            assert router.in_flight == 0
+
+    play(scenario)
+
+
+def test_a_backend_that_is_gone_costs_no_request() -> None:
+    async def scenario() -> None:
+        async with routed("answer", "answer") as (router, servers, client):
+            await servers[0].stop()
+            answers = await asyncio.gather(*(client.post("/x", content=b"b") for _ in range(30)))
+            assert {one.status_code for one in answers} == {200}
+            assert router.counts.events["retried"] > 0
+
+    play(scenario)
+
+
+def test_what_may_be_done_twice_is_repeated_and_nothing_else_is() -> None:
+    async def scenario() -> None:
+        async with routed("reset", "answer") as (router, servers, client):
+            router.swap(FIRST_ONLY.replace("0 - turn", "turn"))
+            got = [await client.get("/x") for _ in range(4)]
+            assert {one.status_code for one in got} == {200}
+            before = servers[0].asked + servers[1].asked
+            posted = [await client.post("/x", content=b"b") for _ in range(4)]
+            after = servers[0].asked + servers[1].asked
+            assert {one.status_code for one in posted} == {200, 502}
+            assert after - before == 4  # each one reached a backend once
+        async with routed("reset", "answer", settings=replace(SETTINGS, repeat_posts=True)) as (_, _, client):
+            posted = [await client.post("/x", content=b"b") for _ in range(8)]
+            assert {one.status_code for one in posted} == {200}
+
+    play(scenario)
+
+
+def test_a_backend_that_hangs_is_given_up_on_and_a_get_goes_elsewhere() -> None:
+    async def scenario() -> None:
+        async with routed("hang", "answer", settings=replace(SETTINGS, try_seconds=0.2)) as (_, servers, client):
+            answers = await asyncio.gather(*(client.get("/x") for _ in range(8)))
+            assert {one.status_code for one in answers} == {200}
+            assert servers[0].asked > 0
+            posted = await asyncio.gather(*(client.post("/x", content=b"b") for _ in range(8)))
+            assert {one.status_code for one in posted} == {200, 504}
+
+    play(scenario)
+
+
+def test_half_an_answer_is_never_taken_for_a_whole_one() -> None:
+    async def scenario() -> None:
+        async with routed("half") as (_, _, client):
+            with pytest.raises(httpx.TransportError):
+                await client.get("/x")
+
+    play(scenario)
+
+
+def test_a_hedge_overtakes_a_slow_backend() -> None:
+    async def scenario() -> None:
+        async with routed("slow", "answer", settings=replace(SETTINGS, hedge_seconds=0.05)) as (router, _, client):
+            answers = [await client.get("/x") for _ in range(6)]
+            assert {one.status_code for one in answers} == {200}
+            assert router.counts.events["hedged"] > 0
+            assert max(one.elapsed.total_seconds() for one in answers) < 0.3
+
+    play(scenario)
+
+
+def test_policies_are_swapped_and_backends_come_and_go_under_load_without_a_loss() -> None:
+    async def scenario() -> None:
+        async with routed("answer", "answer") as (router, servers, client):
+            third = await Server().start()
+            statuses: list[int] = []
+
+            async def load() -> None:
+                for _ in range(60):
+                    statuses.append((await client.post("/x", content=b"b")).status_code)
+
+            async def changes() -> None:
+                for turn in range(6):
+                    router.swap(f"{PICK.head}\n    return outstanding + {turn} * draw\n")
+                    await asyncio.sleep(0.01)
+                router.add("127.0.0.1", third.port)
+                await router.remove(f"127.0.0.1:{servers[0].port}")
+                with pytest.raises(ProgramFault):
+                    router.swap("import os")
+
+            await asyncio.gather(changes(), *(load() for _ in range(8)))
+            assert statuses == [200] * 480
+            assert third.asked > 0
+            assert len(router.backends) == 2
+            await third.stop()
+
+    play(scenario)
+
+
+def test_a_sick_backend_is_ejected_and_comes_back_when_it_is_well() -> None:
+    async def scenario() -> None:
+        async with routed("answer", "answer", settings=replace(SETTINGS, health_seconds=0.05)) as (
+            router,
+            servers,
+            client,
+        ):
+            while not all(router.is_healthy(one) for one in router.backends):
+                await asyncio.sleep(0.01)
+            servers[0].does = "sick"
+            while router.is_healthy(router.backends[0]):
+                await asyncio.sleep(0.01)
+            before = servers[0].asked
+            assert {(await client.get("/x")).status_code for _ in range(10)} == {200}
+            assert servers[0].asked == before
+            servers[0].does = "answer"
+            while not router.is_healthy(router.backends[0]):
+                await asyncio.sleep(0.01)
+            assert router.counts.events["ejected"] == 1
+
+    play(scenario)
+
+
+def test_bad_requests_are_refused_with_their_reason() -> None:
+    async def scenario() -> None:
+        async with routed(settings=replace(SETTINGS, most_bytes=1000)) as (router, _, client):
+            assert (await client.get("/x")).status_code == 503  # no backend at all
+            assert (await client.post("/x", content=b"b" * 2000)).status_code == 413
+            for text, status in (
+                (b"nonsense\r\n\r\n", b"400"),
+                (b"GET /" + b"x" * 70_000 + b" HTTP/1.1\r\n\r\n", b"431"),
+            ):
+                reader, writer = await asyncio.open_connection("127.0.0.1", router.port)
+                writer.write(text)
+                assert status in await reader.read()
+                writer.close()
+
+    play(scenario)
+
+
+def test_requests_that_a_client_sends_ahead_are_answered_in_order() -> None:
+    async def scenario() -> None:
+        async with routed("slow", "answer") as (router, _, _):
+            reader, writer = await asyncio.open_connection("127.0.0.1", router.port)
+            writer.write(b"".join(b"GET /%d HTTP/1.1\r\nhost: x\r\n\r\n" % i for i in range(4)))
+            text = b""
+            while text.count(b"\r\n\r\n/") < 4:
+                piece = await reader.read(1000)
+                assert piece, text
+                text += piece
+            bodies = [one.split(b"HTTP")[0] for one in text.split(b"\r\n\r\n")[1:]]
+            assert bodies == [b"/0", b"/1", b"/2", b"/3"]
+            writer.close()
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("answer", ["0 / 0", "1", "1 / 0", "-1 / 0", "draw"])
+def test_a_policy_that_answers_nonsense_still_routes(answer: str) -> None:
+    async def scenario() -> None:
+        async with routed("answer", "answer") as (router, _, client):
+            router.swap(f"{PICK.head}\n    return {answer}\n")
+            assert {(await client.get("/x")).status_code for _ in range(5)} == {200}
+
+    play(scenario)
