@@ -1,4 +1,7 @@
 """The inference area: PROBLEMS lists its capabilities by import path, PARTS its folders that decide nothing."""
 
-PROBLEMS: tuple[str, ...] = ("trimtab.inference.conversion.problem:CAPABILITY",)
+PROBLEMS: tuple[str, ...] = (
+    "trimtab.inference.conversion.problem:CAPABILITY",
+    "trimtab.inference.balancing.problem:CAPABILITY",
+)
 PARTS: tuple[str, ...] = ()

@@ -1,188 +1,184 @@
 """Backends, followed lazily: each runs on its own between two requests, so that no global queue of events is needed.
 
 First come, first served over some slots, or processor sharing among some cores. A backend's list holds its requests in
-the order in which they leave: those whose answer is on its way, then those that are in service or wait.
+the order in which they leave: those whose answer is on its way, then those that are in service or wait. Numbers lie in
+few plain arrays with named columns: tuples of arrays cost numba a count of references at every call.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numba
 import numpy as np
+from numba.extending import intrinsic
 
 FIFO, SHARED = 0, 1
-LEVELS = 32  # of requests in flight, by which a backend remembers how long requests took
-_SERVICE_MEMORY = 1 / 200  # weight of one request in the mean speed that a backend reports
+
+# Of a request, float: when it came (s) and leaves, in time (FIFO) or in its backend's virtual time (SHARED); when its
+# service starts; when it left; its seconds of service there; the seconds that are expected of it at speed 1; from SAID
+# on, the five numbers of the backend's report that its answer carries.
+CAME, KEY, START, LEFT, NEEDS, EXPECTED, SAID = range(7)
+AFTER, BEFORE, ROUTER, MET = range(4)  # of a request, whole: its neighbours in the list; whom it met in flight
+
+# Of a backend, float: speed, clock, virtual time, sums over those in service of their starts and over all in flight of
+# their expected seconds, its mean seconds for an expected one; how long requests took by LEVEL; when each slot is free.
+SPEED, CLOCK, VIRTUAL, RUNNING, DUE, SERVICE, TOOK = range(7)
+LEVELS = 32
+FREE = TOOK + LEVELS
+# Of a backend, whole: slots, the first request whose answer is on its way, the first and last that has not left, in
+# flight, the discipline.
+SLOTS, ANSWERING, HEAD, TAIL, COUNT, DISCIPLINE = range(6)
+
+REPORT = 5  # numbers: in flight, expected work (s), elapsed (s), latency at this level (s), seconds for an expected one
+_SERVICE_MEMORY = 1 / 200  # weight of one request in the mean that a backend reports
 _LEVEL_MEMORY = 0.1
 
 
-class Requests(NamedTuple):
-    """By request: when it came, what it needs at speed 1, what is expected of it; then what became of it."""
+@intrinsic
+def _borrowed(context: Any, array: Any) -> Any:
+    """An array without its count of references: calls with it are then free of atomic instructions (half the time).
 
-    times: Any
-    work: Any  # seconds, without the prefix
-    prefix: Any  # seconds that the prefix takes where it is not cached
-    guess: Any  # seconds expected, without the prefix
-    key: Any  # when it leaves: in time (FIFO) or in the backend's virtual time (SHARED)
-    start: Any
-    left: Any
-    own: Any  # seconds of service at its backend
-    expected: Any  # seconds of work that its backend counts for it
-    router: Any
-    met: Any  # requests that it met in flight
-    report: Any  # (n, 5): the backend's report that the answer carries
-    after: Any
-    before: Any
+    For the arguments of a kernel only: whoever calls it holds them.
+    """
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        made = context.make_array(array)(context, builder, arguments[0])
+        made.meminfo = made.meminfo.type(None)
+        return made._getvalue()
+
+    return array(array), code
 
 
-class Backends(NamedTuple):
-    """By backend."""
-
-    speed: Any
-    slots: Any
-    free: Any  # (backends, most slots): when each slot becomes free
-    clock: Any
-    virtual: Any
-    answering: Any  # the first request whose answer is on its way
-    head: Any  # the first that has not left
-    tail: Any
-    count: Any  # in flight
-    running: Any  # sum of the starts of those in service
-    expected: Any  # sum of the expected work of those in flight
-    service: Any
-    took: Any  # (backends, LEVELS)
+borrowed: Any = _borrowed
 
 
-@numba.njit(cache=True)
-def new_backends(speed: Any, slots: Any) -> Any:
-    """Idle backends."""
-    count = len(speed)
-    return Backends(
-        speed, slots, np.zeros((count, slots.max())), np.zeros(count), np.zeros(count),
-        np.full(count, -1), np.full(count, -1), np.full(count, -1), np.zeros(count, np.int64),
-        np.zeros(count), np.zeros(count), np.zeros(count), np.full((count, LEVELS), -1.0),
-    )  # fmt: skip
+def new_backends(speed: Any, slots: Any, discipline: int) -> Any:
+    """(Floats, wholes) of idle backends."""
+    numbers, wholes = np.zeros((len(speed), FREE + int(slots.max()))), np.full((len(speed), 6), -1)
+    numbers[:, SPEED], numbers[:, TOOK : TOOK + LEVELS] = speed, -1.0
+    wholes[:, SLOTS], wholes[:, COUNT], wholes[:, DISCIPLINE] = slots, 0, discipline
+    return numbers, wholes
 
 
-@numba.njit(cache=True)
-def report(backends: Any, b: int, now: float, to: Any) -> None:
-    """What a backend says of itself: in flight, expected work (s), elapsed (s), latency at this level (s), service."""
-    count, service = backends.count[b], backends.service[b] if backends.service[b] > 0.0 else 1.0
-    to[0] = count
-    to[1] = max(0.0, backends.expected[b]) * service
-    to[2] = max(0.0, min(count, backends.slots[b]) * now - backends.running[b])
-    to[3] = _took(backends, b, count)
-    to[4] = service
+@numba.njit(cache=True, error_model="numpy", forceinline=True)
+def report(numbers: Any, wholes: Any, b: int, now: float, to: Any, row: int, column: int) -> None:
+    """Write what a backend says of itself to `to[row, column:]`."""
+    count, service = wholes[b, COUNT], numbers[b, SERVICE] if numbers[b, SERVICE] > 0.0 else 1.0
+    running = count if wholes[b, DISCIPLINE] == SHARED else min(count, wholes[b, SLOTS])
+    to[row, column] = count
+    to[row, column + 1] = max(0.0, numbers[b, DUE]) * service
+    to[row, column + 2] = max(0.0, running * now - numbers[b, RUNNING])
+    to[row, column + 3] = _took(numbers, b, count)
+    to[row, column + 4] = service
 
 
-@numba.njit(cache=True)
-def _took(backends: Any, b: int, count: int) -> float:
+@numba.njit(cache=True, error_model="numpy", forceinline=True)
+def _took(numbers: Any, b: int, count: int) -> float:
+    """How long requests took lately at the nearest level that is known."""
     level = min(count, LEVELS - 1)
     for away in range(LEVELS):
-        for near in (level - away, level + away):
-            if 0 <= near < LEVELS and backends.took[b, near] >= 0.0:
-                return float(backends.took[b, near])
+        if level - away >= 0 and numbers[b, TOOK + level - away] >= 0.0:
+            return float(numbers[b, TOOK + level - away])
+        if level + away < LEVELS and numbers[b, TOOK + level + away] >= 0.0:
+            return float(numbers[b, TOOK + level + away])
     return 0.0
 
 
-@numba.njit(cache=True)
-def place(requests: Any, backends: Any, b: int, i: int, now: float, needs: float, discipline: int) -> None:
+@numba.njit(cache=True, error_model="numpy", forceinline=True)
+def place(asked: Any, links: Any, numbers: Any, wholes: Any, b: int, i: int, now: float, needs: float) -> None:
     """Put request i, which needs `needs` seconds at speed 1, on a backend that was brought to `now`."""
-    own = needs / backends.speed[b]
-    requests.own[i], requests.met[i] = own, backends.count[b]
-    if discipline == FIFO:
-        slot = 0
-        for other in range(1, backends.slots[b]):
-            if backends.free[b, other] < backends.free[b, slot]:
+    needs /= numbers[b, SPEED]
+    start = now
+    if wholes[b, DISCIPLINE] == FIFO:
+        slot = FREE
+        for other in range(FREE + 1, FREE + wholes[b, SLOTS]):
+            if numbers[b, other] < numbers[b, slot]:
                 slot = other
-        start = max(now, backends.free[b, slot])
-        backends.free[b, slot] = requests.key[i] = start + own
+        start = max(now, numbers[b, slot])
+        asked[i, KEY] = numbers[b, slot] = start + needs
+        if start <= now:
+            numbers[b, RUNNING] += start
     else:
-        start = now
-        requests.key[i] = backends.virtual[b] + own
-    requests.start[i] = start
-    if discipline == SHARED or start <= now:
-        backends.running[b] += start
-    backends.count[b] += 1
-    backends.expected[b] += requests.expected[i]
-    _insert(requests, backends, b, i)
+        if wholes[b, COUNT] == 0:
+            numbers[b, CLOCK] = now
+        asked[i, KEY] = numbers[b, VIRTUAL] + needs
+        numbers[b, RUNNING] += now
+    asked[i, START], asked[i, NEEDS] = start, needs
+    links[i, MET] = wholes[b, COUNT]
+    wholes[b, COUNT] += 1
+    numbers[b, DUE] += asked[i, EXPECTED]
+    _insert(asked, links, wholes, b, i)
 
 
-@numba.njit(cache=True)
-def _insert(requests: Any, backends: Any, b: int, i: int) -> None:
+@numba.njit(cache=True, error_model="numpy", forceinline=True)
+def _insert(asked: Any, links: Any, wholes: Any, b: int, i: int) -> None:
     """Into the list, by the key, from its end."""
-    later, place = -1, backends.tail[b]
-    is_empty = backends.head[b] < 0
-    while not is_empty and place >= 0 and requests.key[place] > requests.key[i]:
-        later = place
-        if place == backends.head[b]:
-            place = requests.before[place]
-            break
-        place = requests.before[place]
-    requests.before[i], requests.after[i] = place, later
-    if place >= 0:
-        requests.after[place] = i
+    head, later, earlier = wholes[b, HEAD], -1, wholes[b, TAIL]
+    while head >= 0 and later != head and asked[earlier, KEY] > asked[i, KEY]:
+        later, earlier = earlier, links[earlier, BEFORE]
+    links[i, BEFORE], links[i, AFTER] = earlier, later
+    if earlier >= 0:
+        links[earlier, AFTER] = i
     if later >= 0:
-        requests.before[later] = i
+        links[later, BEFORE] = i
     else:
-        backends.tail[b] = i
-    if is_empty or later == backends.head[b]:
-        backends.head[b] = i
-    if backends.answering[b] < 0 or backends.answering[b] == later:
-        backends.answering[b] = i
+        wholes[b, TAIL] = i
+    if later == head:  # both -1: nothing was in flight
+        wholes[b, HEAD] = i
+        if wholes[b, ANSWERING] == head:
+            wholes[b, ANSWERING] = i
 
 
-@numba.njit(cache=True)
-def bring(requests: Any, backends: Any, b: int, now: float, discipline: int, is_reporting: bool) -> None:
+@numba.njit(cache=True, error_model="numpy", forceinline=True)
+def bring(asked: Any, links: Any, numbers: Any, wholes: Any, b: int, now: float, is_reporting: bool) -> None:
     """Let a backend run until `now`."""
-    while backends.head[b] >= 0:
-        i = backends.head[b]
-        if discipline == FIFO:
-            leaves = requests.key[i]
+    i = wholes[b, HEAD]
+    while i >= 0:
+        if wholes[b, DISCIPLINE] == FIFO:
+            leaves = asked[i, KEY]
             if leaves > now:
                 return
         else:
-            rate = min(1.0, backends.slots[b] / backends.count[b])
-            leaves = backends.clock[b] + max(0.0, requests.key[i] - backends.virtual[b]) / rate
+            rate = min(1.0, wholes[b, SLOTS] / wholes[b, COUNT])
+            leaves = numbers[b, CLOCK] + max(0.0, asked[i, KEY] - numbers[b, VIRTUAL]) / rate
             if leaves > now:
-                backends.virtual[b] += (now - backends.clock[b]) * rate
-                backends.clock[b] = now
+                numbers[b, VIRTUAL] += (now - numbers[b, CLOCK]) * rate
+                numbers[b, CLOCK] = now
                 return
-            backends.virtual[b], backends.clock[b] = requests.key[i], leaves
-        _leave(requests, backends, b, i, leaves, discipline)
+            numbers[b, VIRTUAL], numbers[b, CLOCK] = asked[i, KEY], leaves
+        _leave(asked, links, numbers, wholes, b, i, leaves)
         if is_reporting:
-            report(backends, b, leaves, requests.report[i])
-    backends.clock[b] = now
+            report(numbers, wholes, b, leaves, asked, i, SAID)
+        i = wholes[b, HEAD]
 
 
-@numba.njit(cache=True)
-def _leave(requests: Any, backends: Any, b: int, i: int, now: float, discipline: int) -> None:
-    requests.left[i] = now
-    backends.head[b] = requests.after[i]
-    backends.running[b] -= requests.start[i]
-    if discipline == FIFO and backends.count[b] > backends.slots[b]:
-        backends.running[b] += now  # the next one starts
-    backends.count[b] -= 1
-    backends.expected[b] -= requests.expected[i]
-    seen = requests.own[i] / max(1e-9, requests.expected[i])
-    known = backends.service[b]
-    backends.service[b] = seen if known == 0.0 else known + (seen - known) * _SERVICE_MEMORY
-    level, took = min(requests.met[i], LEVELS - 1), now - requests.times[i]
-    past = backends.took[b, level]
-    backends.took[b, level] = took if past < 0.0 else past + (took - past) * _LEVEL_MEMORY
+@numba.njit(cache=True, error_model="numpy", forceinline=True)
+def _leave(asked: Any, links: Any, numbers: Any, wholes: Any, b: int, i: int, now: float) -> None:
+    asked[i, LEFT] = now
+    wholes[b, HEAD] = links[i, AFTER]
+    numbers[b, RUNNING] -= asked[i, START]
+    if wholes[b, DISCIPLINE] == FIFO and wholes[b, COUNT] > wholes[b, SLOTS]:
+        numbers[b, RUNNING] += now  # the next one starts
+    wholes[b, COUNT] -= 1
+    numbers[b, DUE] -= asked[i, EXPECTED]
+    seen, known = asked[i, NEEDS] / max(1e-9, asked[i, EXPECTED]), numbers[b, SERVICE]
+    numbers[b, SERVICE] = seen if known == 0.0 else known + (seen - known) * _SERVICE_MEMORY
+    level, took = TOOK + min(links[i, MET], LEVELS - 1), now - asked[i, CAME]
+    past = numbers[b, level]
+    numbers[b, level] = took if past < 0.0 else past + (took - past) * _LEVEL_MEMORY
 
 
-@numba.njit(cache=True)
-def true_wait(requests: Any, backends: Any, b: int, now: float, discipline: int) -> float:
+@numba.njit(cache=True, error_model="numpy", forceinline=True)
+def true_wait(asked: Any, links: Any, numbers: Any, wholes: Any, b: int, now: float) -> float:
     """Seconds until a backend could begin a new request (FIFO), or its unfinished work per core (SHARED)."""
-    if discipline == FIFO:
-        soonest = backends.free[b, 0]
-        for slot in range(1, backends.slots[b]):
-            soonest = min(soonest, backends.free[b, slot])
-        return max(0.0, soonest - now)
-    left, i = 0.0, backends.head[b]
+    if wholes[b, DISCIPLINE] == FIFO:
+        soonest = numbers[b, FREE]
+        for slot in range(FREE + 1, FREE + wholes[b, SLOTS]):
+            soonest = min(soonest, numbers[b, slot])
+        return float(max(0.0, soonest - now))
+    left, i = 0.0, wholes[b, HEAD]
     while i >= 0:
-        left += requests.key[i] - backends.virtual[b]
-        i = requests.after[i]
-    return left / backends.slots[b]
+        left += asked[i, KEY] - numbers[b, VIRTUAL]
+        i = links[i, AFTER]
+    return float(left / wholes[b, SLOTS])

@@ -12,7 +12,9 @@ PICK = Signature(
     (
         Input("outstanding", "requests that this router sent to the backend and that are not answered"),
         Input("in_flight", "requests at the backend, of all routers, when it last reported"),
-        Input("work", "seconds of service that the requests at the backend were expected to need when it last reported"),
+        Input(
+            "work", "seconds of service that the requests at the backend were expected to need when it last reported"
+        ),
         Input("elapsed", "seconds that the requests in service had been running for then, added up"),
         Input("age", "seconds since that report was taken; 1e9 when there is none"),
         Input("sent", "requests that this router sent to the backend since that report was taken, at most 8"),
