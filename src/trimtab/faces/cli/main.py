@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import typer.core
 
 from trimtab import __version__
 from trimtab.core.errors import TrimtabError
@@ -26,11 +27,35 @@ model_app = typer.Typer(help="The embedded language model.", no_args_is_help=Tru
 app.add_typer(ledger_app, name="ledger", rich_help_panel=WORK)
 app.add_typer(model_app, name="model", rich_help_panel=WORK)
 
+
+class _WithDefault(typer.core.TyperGroup):
+    """A verb with a sub-verb: `scale PLACE` replays, `scale run` runs."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the verb that works on the argument in front, unless a sub-verb or help is asked for."""
+        if DEFAULT_VERB in self.commands and not (args and (args[0] in self.commands or args[0] == "--help")):
+            args = [DEFAULT_VERB, *args]
+        return super().parse_args(ctx, args)
+
+
+DEFAULT_VERB = "replay"
+scale_app = typer.Typer(
+    cls=_WithDefault,
+    help="Choose the replica policy by replaying traffic (of a pipeline, or a .csv of times or rates), or run one.",
+)
+balance_app = typer.Typer(cls=_WithDefault, help="Run a router by a policy program.", no_args_is_help=True)
+app.add_typer(scale_app, name="scale", rich_help_panel=CLUSTER)
+app.add_typer(balance_app, name="balance", rich_help_panel=INFERENCE)
+
 Place = Annotated[Path, typer.Argument(help="a folder with a trimtab.toml, the file itself, or a table with --target")]
 Folder = Annotated[Path, typer.Option("--in", help="the pipeline's folder")]
 Target = Annotated[str, typer.Option(help="the target, when PLACE is a table")]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON (schema 1) and nothing else")]
 NoModel = Annotated[bool, typer.Option("--no-model", help="ask no language model")]
+Port = Annotated[int, typer.Option(help="to listen on, on the loopback; 0: any free one")]
+MetricsPort = Annotated[int, typer.Option(help="for Prometheus, on the loopback; 0: any free one")]
+RoutePolicy = Annotated[Path | None, typer.Option("--route", help="a file with the router's policy program")]
+ReplicaPolicy = Annotated[Path | None, typer.Option("--policy", help="a file with the replica policy program")]
 HERE = Path(".")
 
 
@@ -95,7 +120,7 @@ _stage("drift", MONITORING, "Replay production: which columns moved, how good th
 _stage("retrain", MONITORING, "Choose when to train again, by replaying production.")
 
 
-@app.command(rich_help_panel=CLUSTER)
+@scale_app.command("replay", hidden=True)
 def scale(place: Place = HERE, target: Target = "", as_json: AsJson = False, no_model: NoModel = False) -> None:
     """Choose the replica policy, by replaying the traffic (of a pipeline, or a .csv of times or rates)."""
     from trimtab.faces.cli import commands
@@ -104,6 +129,42 @@ def scale(place: Place = HERE, target: Target = "", as_json: AsJson = False, no_
         commands.scale_trace(place, as_json=as_json)
     else:
         commands.stage("scale", place, target, as_json=as_json, with_model=not no_model)
+
+
+@scale_app.command("run")
+def scale_run(
+    service: Annotated[Path, typer.Argument(help="a packaged service: a folder with serve.py")],
+    port: Port = 8080,
+    policy: ReplicaPolicy = None,
+    route: RoutePolicy = None,
+    least: Annotated[int, typer.Option(help="workers at the least")] = 1,
+    most: Annotated[int, typer.Option(help="workers at the most")] = 8,
+    service_ms: Annotated[float, typer.Option(help="one request on an idle worker")] = 5.0,
+    metrics_port: MetricsPort = 0,
+) -> None:
+    """Serve with as many workers of our own as a policy program wants, behind a router."""
+    from trimtab.faces.cli import serving
+
+    serving.scale_run(service, port, (route, policy), (least, most), service_ms, metrics_port)
+
+
+@balance_app.command("run")
+def balance_run(
+    backend: Annotated[list[str], typer.Option(help="host:port; once for each backend")],
+    port: Port = 8080,
+    policy: RoutePolicy = None,
+    hedge_ms: Annotated[float, typer.Option(help="ask a second backend after so long; 0: never")] = 0.0,
+    timeout_s: Annotated[float, typer.Option(help="for one attempt at a backend")] = 30.0,
+    repeat_posts: Annotated[bool, typer.Option(help="POST may be done twice, as predictions may")] = False,
+    health: Annotated[str, typer.Option(help="path of the health check")] = "/health",
+    metrics_port: MetricsPort = 0,
+) -> None:
+    """Route requests to running backends by a policy program."""
+    from trimtab.faces.cli import serving
+
+    serving.balance_run(
+        tuple(backend), port, policy, (hedge_ms, timeout_s), health, metrics_port, repeat_posts=repeat_posts
+    )
 
 
 @app.command(rich_help_panel=WORK)

@@ -36,7 +36,7 @@ _FLOATS = numba.f8[::1]
 def _lowest(
     policy: Any, rows: Any, inputs: Any, state: Any, now: float, pace: float, draws: Any, last: int
 ) -> Any:  # fmt: skip
-    """The open backend with the lowest score, -1 when none is open."""
+    """The open backend with the lowest score, one of them by chance among equals; -1 when none is open."""
     best, lowest = -1, np.inf
     count = len(rows)
     mean, known = 0.0, 0
@@ -69,7 +69,7 @@ def _lowest(
         inputs[_ORDER[17]] = max(0.0, row[OUTSTANDING] * now - row[STARTED_SUM])
         inputs[_ORDER[18]] = row[LATENCY]
         score = policy(inputs, state)
-        if score < lowest:
+        if score < lowest or (score == lowest and draws[place] < draws[best]):
             best, lowest = place, score
     return best
 

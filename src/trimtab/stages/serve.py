@@ -1,0 +1,254 @@
+"""`balance run` and `scale run`: a router for running backends, and one that starts and stops its own workers.
+
+The router's own counts feed the autoscaler; both policies are programs in files, which are taken anew when they change.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from trimtab.adapters.programs import ProgramFault
+from trimtab.cluster.scaling.controller import Controller, Shield
+from trimtab.cluster.scaling.programs import RISING
+from trimtab.cluster.scaling.simulator import STEP, Service
+from trimtab.core.errors import InputError, TargetError
+from trimtab.deployment.packaging import server
+from trimtab.inference.balancing.live import Router, Settings
+
+SYNC_STEPS = 3
+WATCH_SECONDS = 0.5
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Workers:
+    """What `scale run` starts: a packaged service, and the limits of how many."""
+
+    folder: Path
+    shield: Shield
+    service: Service
+    python: Path = Path(sys.executable)
+
+
+def balance_run(
+    settings: Settings, backends: tuple[str, ...], policy: Path | None, metrics_port: int, say: Say
+) -> None:
+    """Route until SIGTERM or Ctrl-C. Raises InputError for addresses and policies that cannot be used."""
+    addresses = [_address(one) for one in backends]
+
+    async def serve() -> None:
+        router = await _started(settings, policy, metrics_port, say)
+        for host, port in addresses:
+            router.add(host, port)
+        await _until_told(router, policy, say)
+
+    asyncio.run(serve())
+
+
+def scale_run(
+    settings: Settings, workers: Workers, policies: tuple[Path | None, Path | None], metrics_port: int, say: Say
+) -> None:
+    """Route to workers of our own, as many as the policy wants. `policies`: of the router, of the replicas."""
+    if not (workers.folder / "serve.py").is_file():
+        raise InputError(f"{workers.folder} is no packaged service", hint="make one with `trimtab package`")
+    route, replicas = policies
+    controller = _controller(workers, replicas)
+
+    async def serve() -> None:
+        router = await _started(settings, route, metrics_port, say)
+        crew = Crew(router, workers, controller, say)
+        task = asyncio.create_task(crew.run(replicas))
+        try:
+            await _until_told(router, route, say)
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+            await crew.end()
+
+    asyncio.run(serve())
+
+
+class Crew:
+    """The workers behind a router: started, drained and stopped as the controller says; replaced when they die."""
+
+    def __init__(self, router: Router, workers: Workers, controller: Controller, say: Say) -> None:
+        self._router, self._workers, self._controller, self._say = router, workers, controller, say
+        self._ready: dict[str, server.Server] = {}
+        self._coming: set[asyncio.Task[None]] = set()
+        self._told = 0
+
+    async def run(self, policy: Path | None) -> None:
+        """Measure each step, decide each third one."""
+        self._grow(self._workers.shield.least)
+        watched = _Watched(policy)
+        arrived, step = self._router.counts.arrived, 0
+        while True:
+            began, busy, looks = time.monotonic(), 0.0, 0
+            while time.monotonic() - began < STEP:
+                await asyncio.sleep(0.1)
+                busy, looks = busy + self._router.in_flight, looks + 1
+            now = time.monotonic()
+            before, arrived = arrived, self._router.counts.arrived
+            self._controller.observe(now, (arrived - before) / (now - began), busy / max(1, looks))
+            await self._bury()
+            step += 1
+            if step % SYNC_STEPS == 0:
+                if (text := watched.changed()) is not None:
+                    _swapped(lambda source: self._controller.swap(source), text, self._say)
+                await self._follow(self._controller.desired(now, len(self._ready), len(self._coming)))
+            self._tell()
+
+    async def end(self) -> None:
+        """Stop all workers."""
+        for task in list(self._coming):
+            task.cancel()
+        loop = asyncio.get_running_loop()
+        await asyncio.gather(*(loop.run_in_executor(None, server.stop, one) for one in self._ready.values()))
+
+    async def _follow(self, wanted: int) -> None:
+        total = len(self._ready) + len(self._coming)
+        if wanted > total:
+            self._say(f"{total} → {wanted} workers")
+            self._grow(wanted - total)
+        elif wanted < total and not self._coming:
+            self._say(f"{total} → {wanted} workers")
+            for name in list(self._ready)[wanted:]:
+                await self._dismiss(name)
+
+    def _grow(self, count: int) -> None:
+        for _ in range(count):
+            task = asyncio.create_task(self._start())
+            self._coming.add(task)
+            task.add_done_callback(self._coming.discard)
+
+    async def _start(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            made = await loop.run_in_executor(None, server.start, self._workers.folder, self._workers.python)
+        except TargetError as error:
+            self._say(f"a worker did not start: {error.message}")
+            return
+        self._ready[self._router.add(server.HOST, made.port)] = made
+
+    async def _dismiss(self, name: str) -> None:
+        gone = self._ready.pop(name)
+        await self._router.remove(name)
+        await asyncio.get_running_loop().run_in_executor(None, server.stop, gone)
+
+    async def _bury(self) -> None:
+        """Replace workers that have died."""
+        for name, one in list(self._ready.items()):
+            if one.process.poll() is not None:
+                self._say(f"worker {name} died with {one.process.returncode}: another is started")
+                del self._ready[name]
+                await self._router.remove(name, 0.0)
+                self._grow(1)
+
+    def _tell(self) -> None:
+        for event in self._controller.events[self._told :]:
+            self._say(event)
+        self._told = len(self._controller.events)
+
+
+class _Watched:
+    """A file that may change. None: there is none."""
+
+    def __init__(self, file: Path | None) -> None:
+        self._file = file
+        self._stamp = self._now()
+
+    def changed(self) -> str | None:
+        """Its text, when it has changed since it was last looked at."""
+        if self._file is None or (stamp := self._now()) == self._stamp:
+            return None
+        self._stamp = stamp
+        with suppress(OSError, UnicodeDecodeError):
+            return self._file.read_text(encoding="utf-8")
+        return None
+
+    def _now(self) -> tuple[int, int] | None:
+        with suppress(OSError):
+            found = self._file.stat() if self._file is not None else None
+            return None if found is None else (found.st_mtime_ns, found.st_size)
+        return None
+
+
+def _controller(workers: Workers, policy: Path | None) -> Controller:
+    text = RISING if policy is None else _text(policy)
+    try:
+        return Controller(text, workers.service, workers.shield)
+    except ProgramFault as fault:
+        raise InputError(f"{policy}: {fault}", hint="`trimtab scale traffic.csv` prints one") from None
+
+
+async def _started(settings: Settings, policy: Path | None, metrics_port: int, say: Say) -> Router:
+    router = Router(settings)
+    if policy is not None:
+        try:
+            router.swap(_text(policy))
+        except ProgramFault as fault:
+            raise InputError(f"{policy}: {fault}", hint="`trimtab balance requests.csv` prints one") from None
+    await router.start()
+    say(f"listening on http://{settings.host}:{router.port}")
+    admin = await asyncio.start_server(
+        lambda reader, writer: _metrics(router, reader, writer), "127.0.0.1", metrics_port
+    )
+    say(f"metrics on http://127.0.0.1:{admin.sockets[0].getsockname()[1]}/metrics")
+    return router
+
+
+async def _metrics(router: Router, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError):
+        async with asyncio.timeout(5):
+            await reader.readuntil(b"\r\n\r\n")
+        body = router.metrics().encode()
+        head = f"HTTP/1.1 200 OK\r\ncontent-type: text/plain; version=0.0.4\r\ncontent-length: {len(body)}\r\n"
+        writer.write(head.encode() + b"connection: close\r\n\r\n" + body)
+        await writer.drain()
+    writer.close()
+
+
+async def _until_told(router: Router, policy: Path | None, say: Say) -> None:
+    """Serve, taking the policy anew when its file changes, until a signal; then end what is under way."""
+    told, loop = asyncio.Event(), asyncio.get_running_loop()
+    for one in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(one, told.set)
+    watched = _Watched(policy)
+    while not told.is_set():
+        with suppress(TimeoutError):
+            async with asyncio.timeout(WATCH_SECONDS):
+                await told.wait()
+        if (text := watched.changed()) is not None:
+            _swapped(router.swap, text, say)
+    say("no new connections; ending what is under way")
+    await router.stop()
+
+
+def _swapped(swap: Callable[[str], None], text: str, say: Say) -> None:
+    try:
+        swap(text)
+        say("another policy is in force")
+    except ProgramFault as fault:
+        say(f"the changed policy was refused, the old one stays: {fault}")
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{file} cannot be read: {error}", hint="name a file with a policy program") from None
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.removeprefix("http://").rstrip("/").rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise InputError(f"{text!r} is no address of a backend", hint="write it as host:port")
+    return host, int(port)
