@@ -10,15 +10,21 @@ import pytest
 
 from trimtab.adapters.programs import fault
 from trimtab.cluster.scaling.queueing import erlang_c
+from trimtab.core.budget import Meter
 from trimtab.core.errors import InputError
+from trimtab.core.loop import optimize
+from trimtab.core.model import Comparison
 from trimtab.inference.balancing import policies
 from trimtab.inference.balancing.measure import Fleet, referred, routed, tail
 from trimtab.inference.balancing.plan import ASKING, PEERS, RoutingPlan, prequal
 from trimtab.inference.balancing.policies import LIBRARY, program
-from trimtab.inference.balancing.problem import peers
-from trimtab.inference.balancing.requests import Tokens, drawn, load_of_file, numbered, part
+from trimtab.inference.balancing.problem import CAPABILITY, ideas, library, peers
+from trimtab.inference.balancing.requests import Tokens, drawn, load_of_file, numbered, part, resampled
 from trimtab.inference.balancing.signature import PICK
 from trimtab.inference.balancing.simulator import Load
+from trimtab.proposers.portfolio import Portfolio
+from trimtab.proposers.rules import Rules
+from trimtab.testing import MemoryLedger
 
 ONE = Fleet(backends=1, routers=1, slots=1, rtt_seconds=0.0)
 RANDOM = PEERS["random"]
@@ -174,6 +180,27 @@ def test_an_overloaded_fleet_falls_behind_but_ends() -> None:
     made = routed(RANDOM, drawn(20.0, exponential(20_000), 1), Fleet(4, 2, 3, is_shared=True), 0)
     assert np.isfinite(made.latency).all()
     assert made.latency[-100:].mean() > 10
+
+
+def test_a_draw_of_chunks_keeps_order_and_repeats_no_conversation() -> None:
+    made = resampled(conversations(2), slice(100, 500), 8, 100, 0)
+    assert len(made.times) == 800
+    assert (np.diff(made.times) >= 0).all()
+    assert len(made.offsets) == 801
+    ends = made.blocks[made.offsets[99] : made.offsets[100]]
+    assert not set(ends) & set(made.blocks[made.offsets[100] :])
+
+
+def test_finds_a_better_policy_on_requests_nobody_saw(tmp_path: Path) -> None:
+    problem = CAPABILITY.sample(tmp_path, 1)
+    decision = optimize(
+        problem, Portfolio(Rules("ideas", ideas), Rules("library", library)),
+        search=Meter(measurements=500), check=Meter(), ledger=MemoryLedger(),
+    )  # fmt: skip
+    assert decision.winner is not None
+    assert isinstance(decision.winner.verdict, Comparison)
+    assert decision.winner.verdict.gain.low > 0.1
+    assert decision.winner.verdict.metrics["probes_a_request"] <= 1.0
 
 
 def written(folder: Path, text: str) -> Path:

@@ -85,6 +85,18 @@ def scale_trace(trace: Path, *, as_json: bool) -> None:
         print_stage(result)
 
 
+def balance_log(requests: Path, shape: tuple[int, int, int], speeds: str, *, load: float, as_json: bool) -> None:
+    """`trimtab balance requests.csv`; shape: backends, routers, slots of a backend."""
+    from trimtab.inference.balancing.measure import Fleet
+    from trimtab.stages.balance import balance_file, on
+
+    result = balance_file(requests, on(Fleet(*shape), speeds), load=load)
+    if as_json:
+        _print_json({"command": "balance", **_stage_json(result)})
+    else:
+        print_stage(result)
+
+
 def init(table: Path, target: str, folder: Path, *, force: bool) -> None:
     """`trimtab init`."""
     from trimtab.initialise import write_config

@@ -86,3 +86,9 @@ def _backends(fleet: Fleet) -> Backends:
     discipline = SHARED if fleet.is_shared else FIFO
     slots = np.full(fleet.backends, fleet.slots, np.int64)
     return Backends(fleet.all_speeds, slots, discipline, max(1, fleet.cached_blocks))
+
+
+def warm() -> None:
+    """Compile all that a measurement calls: before a worker is confined, since the compiler writes its cache."""
+    nothing = np.zeros(0, np.int64)
+    routed(RoutingPlan(), Load(np.arange(2.0), np.ones(2), np.zeros(2), np.ones(2), nothing, nothing), Fleet(2, 1), 0)

@@ -27,12 +27,14 @@ from trimtab.core.ports import Capability
 from trimtab.inference.balancing.measure import Fleet, Reference, referred, routed, tail
 from trimtab.inference.balancing.plan import ASKING, PEERS, RoutingPlan, prequal
 from trimtab.inference.balancing.policies import LIBRARY
-from trimtab.inference.balancing.requests import Tokens, at_load, load_of_file, part, utilisation
+from trimtab.inference.balancing.requests import Tokens, at_load, load_of_file, part, resampled, utilisation
 from trimtab.inference.balancing.simulator import Load
 
 TWO_CHOICES = RoutingPlan()
 TOKENS = Tokens()
-BLOCKS = 5
+SEEDS = 8
+CHUNKS = 16  # of a sample: drawn from its half with replacement
+MOST = 200_000  # requests of a sample
 PURGE = 0.05  # of the requests, between the halves
 
 
@@ -48,14 +50,14 @@ class Asked:
 
 @dataclass(frozen=True)
 class Balancing:
-    """Choose a routing policy. Search: blocks of the first half; holdout: of the second, as it came."""
+    """Choose a routing policy. Search: chunks of the first half; holdout: of the second."""
 
     asked: Asked
     fleet: Fleet
     probes_allowed: float = 1.0  # a request
     answers_report: bool = True  # whether backends can say on their answers how busy they are
     current: RoutingPlan = TWO_CHOICES
-    blocks: int = BLOCKS
+    seeds: int = SEEDS
     name: str = "balance"
     goal: str = "route requests so that the slowest hundredth is answered sooner"
 
@@ -73,7 +75,7 @@ class Balancing:
 
     @property
     def ladder(self) -> Ladder:
-        return Ladder((Rung(0.4, self.blocks), Rung(1.0, self.blocks)), holdout_seeds=self.blocks, finalists=3)
+        return Ladder((Rung(0.25, self.seeds), Rung(1.0, self.seeds)), holdout_seeds=self.seeds, finalists=3)
 
     def observe(self) -> Evidence:
         """The shape of the first half, and the fleet."""
@@ -98,8 +100,8 @@ class Balancing:
         return {"current": self.current, **peers(self.fleet)}
 
     def measure(self, plan: RoutingPlan, sample: Sample) -> Measurement:
-        """Route one block of a half; `fraction` below 1: its first requests."""
-        load = part(self.load, self.stretch(sample))
+        """Route one draw of chunks of a half; `fraction` below 1: fewer chunks."""
+        load = self.drawn(sample)
         made = routed(plan, load, self.fleet, sample.seed)
         count = len(load.times)
         shares = np.bincount(made.backend, minlength=self.fleet.backends) / count
@@ -117,7 +119,7 @@ class Balancing:
 
     def reference(self, name: Reference, sample: Sample) -> float:
         """The p99 in seconds of a rule that sees the backends themselves, on the same requests."""
-        return tail(referred(name, part(self.load, self.stretch(sample)), self.fleet, sample.seed))
+        return tail(referred(name, self.drawn(sample), self.fleet, sample.seed))
 
     @property
     def load(self) -> Load:
@@ -129,13 +131,13 @@ class Balancing:
         """The number of the first request of the second half."""
         return len(self.load.times) // 2
 
-    def stretch(self, sample: Sample) -> slice:
-        """The requests of a sample: equal blocks of the half, the holdout's after the purge."""
+    def drawn(self, sample: Sample) -> Load:
+        """The requests of a sample: chunks of its half, drawn by the seed; the holdout's begins after the purge."""
         total = len(self.load.times)
         first, last = (0, self.half) if sample.split == "search" else (self.half + int(total * PURGE), total)
-        size = (last - first) // self.blocks
-        start = first + (sample.seed % self.blocks) * size
-        return slice(start, start + max(50, int(size * sample.fraction)))
+        size = max(25, min(last - first, MOST) // CHUNKS)
+        count = max(1, round(CHUNKS * sample.fraction))
+        return resampled(self.load, slice(first, last), count, size, sample.seed)
 
 
 @functools.lru_cache(maxsize=4)

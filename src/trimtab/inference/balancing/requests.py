@@ -85,6 +85,26 @@ def part(load: Load, stretch: slice) -> Load:
     )
 
 
+def resampled(load: Load, stretch: slice, count: int, size: int, seed: int) -> Load:
+    """`count` chunks of `size` requests each, drawn from a stretch with replacement, one after the other.
+
+    A chunk keeps its order and its gaps, so that bursts stay; the blocks of a chunk drawn twice are taken for others.
+    """
+    starts = stretch.start + np.random.default_rng(seed).integers(0, max(1, stretch.stop - stretch.start - size), count)
+    rows = (starts[:, None] + np.arange(size)).ravel()
+    gaps = np.diff(load.times, prepend=load.times[0])[rows]
+    gaps[0] = 0.0
+    offsets, blocks = load.offsets, load.blocks
+    if len(offsets):
+        chunks = [slice(int(offsets[start]), int(offsets[start + size])) for start in starts]
+        lengths = np.diff(offsets)[rows]
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        many = int(blocks.max()) + 1
+        moved = np.concatenate([blocks[chunk] + many * place for place, chunk in enumerate(chunks)])
+        blocks = np.unique(moved, return_inverse=True)[1].astype(np.int64).ravel()
+    return Load(np.cumsum(gaps), load.work[rows], load.prefix[rows], load.guess[rows], offsets, blocks)
+
+
 def at_load(load: Load, capacity: float, share: float) -> Load:
     """The same requests, with time stretched so that they are `share` of a capacity (seconds of work a second)."""
     return replace(load, times=load.times * (utilisation(load, capacity) / share))
