@@ -43,7 +43,7 @@ scale_app = typer.Typer(
     cls=_WithDefault,
     help="Choose the replica policy by replaying traffic (of a pipeline, or a .csv of times or rates), or run one.",
 )
-balance_app = typer.Typer(cls=_WithDefault, help="Run a router by a policy program.", no_args_is_help=True)
+balance_app = typer.Typer(cls=_WithDefault, help="Choose the routing policy, or run one.", no_args_is_help=True)
 app.add_typer(scale_app, name="scale", rich_help_panel=CLUSTER)
 app.add_typer(balance_app, name="balance", rich_help_panel=INFERENCE)
 
@@ -146,6 +146,22 @@ def scale_run(
     from trimtab.faces.cli import serving
 
     serving.scale_run(service, port, (route, policy), (least, most), service_ms, metrics_port)
+
+
+@balance_app.command("replay", hidden=True)
+def balance(
+    requests: Annotated[Path, typer.Argument(help="a .csv of times, and seconds or input_tokens and output_tokens")],
+    backends: Annotated[int, typer.Option(help="that serve")] = 8,
+    routers: Annotated[int, typer.Option(help="that send to all backends, each with its own view")] = 1,
+    slots: Annotated[int, typer.Option(help="requests that a backend serves at a time")] = 1,
+    speeds: Annotated[str, typer.Option(help="of the backends in turn, such as 1,1,0.5")] = "1",
+    load: Annotated[float, typer.Option(help="stretch time to this share of the capacity; 0: as it came")] = 0.0,
+    as_json: AsJson = False,
+) -> None:
+    """Choose the routing policy, by replaying a request log through routers and backends."""
+    from trimtab.faces.cli import commands
+
+    commands.balance_log(requests, (backends, routers, slots), speeds, load=load, as_json=as_json)
 
 
 @balance_app.command("run")
