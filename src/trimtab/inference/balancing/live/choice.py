@@ -6,7 +6,7 @@ are never offered to it: limits are kept outside the program.
 
 from __future__ import annotations
 
-import random
+import math
 import time
 from typing import Any
 
@@ -32,12 +32,10 @@ _ORDER = tuple(_X[name] for name in (
 _FLOATS = numba.f8[::1]
 
 
-@numba.njit(numba.i8(POLICY, numba.f8[:, ::1], _FLOATS, _FLOATS, numba.f8, numba.f8, _FLOATS, numba.i8), cache=True)
-def _lowest(
-    policy: Any, rows: Any, inputs: Any, state: Any, now: float, pace: float, draws: Any, last: int
-) -> Any:  # fmt: skip
+@numba.njit(numba.i8(POLICY, numba.f8[:, ::1], _FLOATS, _FLOATS, numba.f8, numba.f8, numba.i8), cache=True)
+def _lowest(policy: Any, rows: Any, inputs: Any, state: Any, now: float, pace: float, last: int) -> Any:
     """The open backend with the lowest score, one of them by chance among equals; -1 when none is open."""
-    best, lowest = -1, np.inf
+    best, lowest, luck = -1, np.inf, 0.0
     count = len(rows)
     mean, known = 0.0, 0
     for place in range(count):
@@ -63,24 +61,46 @@ def _lowest(
         inputs[_ORDER[11]] = 1.0
         inputs[_ORDER[12]] = count
         inputs[_ORDER[13]] = (place - last - 1) % count
-        inputs[_ORDER[14]] = draws[place]
+        draw = np.random.random()
+        inputs[_ORDER[14]] = draw
         inputs[_ORDER[15]] = row[IN_FLIGHT] * mean
         inputs[_ORDER[16]] = min(8.0, row[SENT]) * mean
         inputs[_ORDER[17]] = max(0.0, row[OUTSTANDING] * now - row[STARTED_SUM])
         inputs[_ORDER[18]] = row[LATENCY]
         score = policy(inputs, state)
-        if score < lowest or (score == lowest and draws[place] < draws[best]):
-            best, lowest = place, score
+        if score < lowest or (score == lowest and draw < luck):
+            best, lowest, luck = place, score, draw
     return best
+
+
+@numba.njit(numba.void(numba.f8[:, ::1], numba.i8, numba.f8), cache=True)
+def _sent(rows: Any, place: int, now: float) -> None:
+    rows[place, OUTSTANDING] += 1
+    rows[place, SENT] += 1
+    rows[place, STARTED_SUM] += now
+
+
+@numba.njit(numba.void(numba.f8[:, ::1], numba.i8, numba.f8, numba.f8, numba.b1), cache=True)
+def _ended(rows: Any, place: int, began: float, now: float, is_answer: bool) -> None:
+    row = rows[place]
+    row[OUTSTANDING] -= 1
+    row[STARTED_SUM] -= began
+    if not is_answer:
+        return
+    took = now - began
+    weight = 1.0 if row[ANSWERED_AT] == 0.0 else 1.0 - math.exp((row[ANSWERED_AT] - now) / DECAY_SECONDS)
+    row[LATENCY] += weight * (took - row[LATENCY])
+    row[PEAK] = took if took > row[PEAK] else row[PEAK] + weight * (took - row[PEAK])
+    # One router sees all requests: what it counts is what the backend would report.
+    row[IN_FLIGHT], row[REPORTED_AT], row[SENT], row[ANSWERED_AT] = row[OUTSTANDING], now, 0.0, now
 
 
 class Choice:
     """What a router knows of its backends, and the policy that chooses among them."""
 
-    def __init__(self, most_backends: int = 1024, *, slots: int = 256, seed: int = 0) -> None:
+    def __init__(self, most_backends: int = 1024, *, slots: int = 256) -> None:
         self._rows = np.zeros((0, _COLUMNS))
         self._slots, self._most = slots, most_backends
-        self._rng = random.Random(seed)
         self._inputs, self._state = np.zeros(_WIDTH), np.zeros(max(1, PICK.state))
         self._last, self._pace, self._arrived = -1, 0.0, 0.0
         self.source = LEAST_REQUEST
@@ -113,37 +133,23 @@ class Choice:
         now = time.monotonic()
         gap, self._arrived = now - self._arrived, now
         self._pace += (1.0 / max(gap, 1e-6) - self._pace) * min(1.0, gap / DECAY_SECONDS)
-        hidden = [place for place in without if self._rows[place, IS_OPEN]]
+        hidden = [place for place in without if self._rows[place, IS_OPEN]] if without else ()
         for place in hidden:
             self._rows[place, IS_OPEN] = 0.0
-        draws = np.array([self._rng.random() for _ in range(len(self._rows))])
-        chosen = int(_lowest(self._policy, self._rows, self._inputs, self._state, now, self._pace, draws, self._last))
+        chosen = _lowest(self._policy, self._rows, self._inputs, self._state, now, self._pace, self._last)
         for place in hidden:
             self._rows[place, IS_OPEN] = 1.0
         if chosen >= 0:
             self._last = chosen
-        return chosen
+        return int(chosen)
 
     def sent(self, place: int, now: float) -> None:
         """A request went to a backend."""
-        row = self._rows[place]
-        row[OUTSTANDING] += 1
-        row[SENT] += 1
-        row[STARTED_SUM] += now
+        _sent(self._rows, place, now)
 
     def ended(self, place: int, began: float, now: float, *, is_answer: bool) -> None:
         """A request came back from a backend, or will not."""
-        row = self._rows[place]
-        row[OUTSTANDING] -= 1
-        row[STARTED_SUM] -= began
-        if not is_answer:
-            return
-        took = now - began
-        weight = 1.0 if row[ANSWERED_AT] == 0.0 else 1.0 - np.exp((row[ANSWERED_AT] - now) / DECAY_SECONDS)
-        row[LATENCY] += weight * (took - row[LATENCY])
-        row[PEAK] = took if took > row[PEAK] else row[PEAK] + weight * (took - row[PEAK])
-        # One router sees all requests: what it counts is what the backend would report.
-        row[IN_FLIGHT], row[REPORTED_AT], row[SENT], row[ANSWERED_AT] = row[OUTSTANDING], now, 0.0, now
+        _ended(self._rows, place, began, now, is_answer)
 
     def outstanding(self, place: int) -> int:
         """Requests at a backend that are not answered."""

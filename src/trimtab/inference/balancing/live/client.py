@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import httptools
 
@@ -32,7 +32,15 @@ class Request:
 class Client(asyncio.Protocol):
     """One client. `dispatch(client, request)` gets one request at a time, which `finish` or `refuse` ends."""
 
-    def __init__(self, dispatch: Callable[[Client, Request], Any], most_bytes: int, *, repeat_posts: bool) -> None:
+    def __init__(
+        self,
+        dispatch: Callable[[Client, Request], Any],
+        forget: Callable[[Client], None],
+        most_bytes: int,
+        *,
+        repeat_posts: bool,
+    ) -> None:
+        self._forget = forget
         self._dispatch, self._most_bytes, self._repeat_posts = dispatch, most_bytes, repeat_posts
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport | None = None
@@ -46,11 +54,6 @@ class Client(asyncio.Protocol):
         self.on_pause: Callable[[bool], None] = lambda is_paused: None
         self._peer = b""
         self._keeps_alive = True
-
-    @property
-    def is_gone(self) -> bool:
-        """Whether its connection is closed."""
-        return self._transport is None and self._peer != b""
 
     def write(self, data: bytes) -> None:
         """Pass on bytes of the answer."""
@@ -89,8 +92,7 @@ class Client(asyncio.Protocol):
 
     # asyncio.Protocol
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's are no subclass
         peer = transport.get_extra_info("peername")
         self._peer = str(peer[0]).encode() if isinstance(peer, tuple) else b"unix"
 
@@ -104,6 +106,7 @@ class Client(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
+        self._forget(self)
         self._waiting.clear()
         self.on_gone()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
+from typing import Protocol, cast
 
 import httptools
 
@@ -30,7 +30,7 @@ class Connection(asyncio.Protocol):
     def __init__(self) -> None:
         self.transport: asyncio.Transport | None = None
         self._receiver: Receiver | None = None
-        self._parser: httptools.HttpResponseParser | None = None
+        self._parser = httptools.HttpResponseParser(self)  # one for all answers on this connection
         self._has_begun = self._is_head = self._is_done = self._has_length = self._keeps_alive = False
 
     @property
@@ -43,7 +43,6 @@ class Connection(asyncio.Protocol):
         assert self.transport is not None
         self._receiver, self._is_head = receiver, is_head
         self._has_begun = self._is_done = self._keeps_alive = False
-        self._parser = httptools.HttpResponseParser(self)
         self.transport.write(request)
 
     def drop(self) -> None:
@@ -64,12 +63,11 @@ class Connection(asyncio.Protocol):
 
     # asyncio.Protocol
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's are no subclass
 
     def data_received(self, data: bytes) -> None:
         receiver, parser = self._receiver, self._parser
-        if receiver is None or parser is None:
+        if receiver is None:
             self.drop()  # nobody asked: whatever this is, the next answer would be taken for it
             return
         self._has_begun = True
@@ -87,7 +85,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         receiver, parser = self._receiver, self._parser
-        if receiver is None or parser is None:
+        if receiver is None:
             return
         if self._has_begun and error is None and not self._has_length:
             self._receiver = None
@@ -97,8 +95,8 @@ class Connection(asyncio.Protocol):
 
     # httptools
     def on_headers_complete(self) -> None:
-        if self._is_head and self._parser is not None and self._parser.get_status_code() >= 200:
-            self._is_done = True
+        if self._is_head and self._parser.get_status_code() >= 200:
+            self._is_done = True  # and the connection is closed: the parser waits for a body
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if name.lower() in (b"content-length", b"transfer-encoding"):
@@ -108,7 +106,7 @@ class Connection(asyncio.Protocol):
         self._has_length = False
 
     def on_message_complete(self) -> None:
-        if self._parser is not None and self._parser.get_status_code() >= 200:
+        if self._parser.get_status_code() >= 200:
             # Only now does the parser know; and a HEAD's answer it takes for the beginning of a longer one.
             self._is_done, self._keeps_alive = True, self._parser.should_keep_alive()
 

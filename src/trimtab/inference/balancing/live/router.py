@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections import deque
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
@@ -96,6 +97,7 @@ class Router:
         except OSError as error:
             raise OutsideError(f"port {self.settings.port} cannot be used: {error}", hint="choose another") from None
         self.port = self._server.sockets[0].getsockname()[1]
+        self._spawn(self._look_for_late())
 
     async def stop(self, grace_seconds: float = 10.0) -> None:
         """Take no more connections, end what is under way, then close."""
@@ -188,7 +190,8 @@ class Router:
         self._spawn(turn.connected(backend))
 
     def _new_client(self) -> Client:
-        client = Client(self._dispatch, self.settings.most_bytes, repeat_posts=self.settings.repeat_posts)
+        settings = self.settings
+        client = Client(self._dispatch, self._clients.discard, settings.most_bytes, repeat_posts=settings.repeat_posts)
         self._clients.add(client)
         return client
 
@@ -197,8 +200,15 @@ class Router:
         turn = Turn(self, client, request)
         self._turns.add(turn)
         turn.begin()
-        if len(self._clients) > 64:
-            self._clients = {one for one in self._clients if not one.is_gone}
+
+    async def _look_for_late(self) -> None:
+        """Give up on attempts that take too long: one look at all of them costs less than a timer for each."""
+        pause = min(0.5, self.settings.try_seconds / 4)
+        while True:
+            await asyncio.sleep(pause)
+            before = time.monotonic() - self.settings.try_seconds
+            for turn in list(self._turns):
+                turn.give_up(before)
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -16,12 +16,11 @@ if TYPE_CHECKING:
 class Leg:
     """One attempt at one backend: what its connection tells."""
 
-    __slots__ = ("backend", "began", "connection", "is_over", "timer", "turn")
+    __slots__ = ("backend", "began", "connection", "is_over", "turn")
 
     def __init__(self, turn: Turn, backend: Backend) -> None:
         self.turn, self.backend, self.began = turn, backend, time.monotonic()
         self.connection: Connection | None = None
-        self.timer: asyncio.TimerHandle | None = None
         self.is_over = False
 
     def on_bytes(self, data: bytes) -> None:
@@ -40,13 +39,15 @@ class Leg:
         """Take it off the books, once."""
         if not self.is_over:
             self.is_over = True
-            if self.timer is not None:
-                self.timer.cancel()
             self.turn.router.choice.ended(self.backend.place, self.began, time.monotonic(), is_answer=is_answer)
 
 
 class Turn:
     """From a request to its one answer."""
+
+    __slots__ = (
+        "_attempts", "_began", "_hedge", "_is_over", "_legs", "_tried", "_winner", "client", "request", "router",
+    )  # fmt: skip
 
     def __init__(self, router: Router, client: Client, request: Request) -> None:
         self.router, self.client, self.request = router, client, request
@@ -79,7 +80,6 @@ class Turn:
         leg = Leg(self, backend)
         self._legs.append(leg)
         self.router.choice.sent(backend.place, leg.began)
-        leg.timer = asyncio.get_running_loop().call_later(self.router.settings.try_seconds, self._on_late, leg)
         connection = backend.take()
         if connection is not None:
             self._ask(leg, connection)
@@ -146,10 +146,11 @@ class Turn:
                 self.router.counts.events["hedged"] += 1
                 self._attempt()
 
-    def _on_late(self, leg: Leg) -> None:
-        if leg.connection is not None:
-            leg.connection.drop()
-        if not leg.is_over:
+    def give_up(self, before: float) -> None:
+        """End the attempts that began before a time."""
+        for leg in [one for one in self._legs if not one.is_over and one.began < before]:
+            if leg.connection is not None:
+                leg.connection.drop()
             self.on_failed(leg, "timed out", may_be_done=True)
 
     def _on_client_gone(self) -> None:
