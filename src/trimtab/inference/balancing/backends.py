@@ -162,8 +162,9 @@ def _leave(asked: Any, links: Any, numbers: Any, wholes: Any, b: int, i: int, no
         numbers[b, RUNNING] += now  # the next one starts
     wholes[b, COUNT] -= 1
     numbers[b, DUE] -= asked[i, EXPECTED]
-    seen, known = asked[i, NEEDS] / max(1e-9, asked[i, EXPECTED]), numbers[b, SERVICE]
-    numbers[b, SERVICE] = seen if known == 0.0 else known + (seen - known) * _SERVICE_MEMORY
+    if asked[i, EXPECTED] > 1e-6:
+        seen, known = asked[i, NEEDS] / asked[i, EXPECTED], numbers[b, SERVICE]
+        numbers[b, SERVICE] = seen if known == 0.0 else known + (seen - known) * _SERVICE_MEMORY
     level, took = TOOK + min(links[i, MET], LEVELS - 1), now - asked[i, CAME]
     past = numbers[b, level]
     numbers[b, level] = took if past < 0.0 else past + (took - past) * _LEVEL_MEMORY

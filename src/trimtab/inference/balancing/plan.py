@@ -10,12 +10,13 @@ from trimtab.core.space import Choice, Float, Int, Source, When
 from trimtab.inference.balancing.policies import (
     LEAST_EWMA,
     LEAST_REQUESTS,
+    OWN_FIRST,
     PEAK_EWMA,
     PREFIX,
+    PREFIX_HOME,
     PREQUAL,
     RANDOM,
     ROUND_ROBIN,
-    SHORTEST,
 )
 from trimtab.inference.balancing.signature import PICK
 
@@ -55,7 +56,7 @@ def prequal(probes: float, backends: int) -> RoutingPlan:
     return RoutingPlan("pool", probes=probes, reuse=reuse, removals=removals, program=PREQUAL)
 
 
-ASKING = RoutingPlan("all", reports="answers", probes=1.0, asks="best", waits=True, program=SHORTEST)
+ASKING = RoutingPlan("all", reports="answers", probes=1.0, asks="best", waits=True, program=OWN_FIRST)
 
 PEERS: dict[str, RoutingPlan] = {
     "random": RoutingPlan(choices=1, program=RANDOM),
@@ -66,4 +67,5 @@ PEERS: dict[str, RoutingPlan] = {
     "peak ewma": RoutingPlan(program=PEAK_EWMA),
     "prequal": prequal(1.0, 32),
     "prefix": RoutingPlan("all", reports="answers", program=PREFIX),
+    "prefix home": RoutingPlan("all", reports="answers", program=PREFIX_HOME),
 }

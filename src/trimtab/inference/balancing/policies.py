@@ -51,13 +51,19 @@ return (max(0, count - slots + 1) / slots + 1) * service + 0.3 * count / slots
 """)
 """The time until the answer, by the newest report and the backend's speed; the emptier of equals."""
 
-CAUTIOUS = program("""
-count = in_flight + sent
-wait = max(0, count - slots + 1)
-longer = 0.05 * elapsed - 0.05 * min(age, 4 * service) if wait > 0 else 0
-return (wait / slots + 1) * service + 0.1 * count / slots + longer
+OWN_FIRST = program("return outstanding + 0.3 * in_flight")
+"""The fewest own requests, then the fewest reported: what a router knows for certain counts before what it was told,
+so that routers that were told the same do not all run to the same backend."""
+
+OWN_FIRST_TIME = program("return (outstanding + 0.3 * in_flight + 0.4) * service")
+"""The same in the backend's own time: an idle slow backend may wait longer for work than a busy fast one."""
+
+RELAXED = program("""
+fresh = exp(-age / (10 * size))
+count = in_flight * fresh + (slots + 1) * (1 - fresh)
+return count + sent
 """)
-"""The same; who has been busy with a long request stays busy, and an old report of a queue is believed less."""
+"""Reports grow old: over ten service times, what was told gives way to the suspicion that one request waits."""
 
 PREFIX = program("""
 count = in_flight + sent
@@ -81,9 +87,11 @@ IN_FLIGHT = program("return in_flight")
 """The fewest requests; with every backend's count of this moment: JSQ with a global view."""
 
 LIBRARY: dict[str, str] = {
+    "own first": OWN_FIRST,
+    "own first, in time": OWN_FIRST_TIME,
+    "relaxed": RELAXED,
     "shortest": SHORTEST,
     "shortest time": SHORTEST_TIME,
-    "cautious": CAUTIOUS,
     "least requests": LEAST_REQUESTS,
     "peak ewma": PEAK_EWMA,
     "prequal": PREQUAL,

@@ -26,7 +26,7 @@ from trimtab.core.model import (
 from trimtab.core.ports import Capability
 from trimtab.inference.balancing.measure import Fleet, Reference, referred, routed, tail
 from trimtab.inference.balancing.plan import ASKING, PEERS, RoutingPlan, prequal
-from trimtab.inference.balancing.policies import LIBRARY
+from trimtab.inference.balancing.policies import LIBRARY, RELAXED
 from trimtab.inference.balancing.requests import Tokens, at_load, load_of_file, part, resampled, utilisation
 from trimtab.inference.balancing.simulator import Load
 
@@ -149,7 +149,7 @@ def _load(asked: Asked, capacity: float) -> Load:
 def peers(fleet: Fleet) -> dict[str, RoutingPlan]:
     """The known policies, for a fleet: those for prefixes where there are caches only."""
     made = PEERS | {"prequal": prequal(1.0, fleet.backends)}
-    return made if fleet.cached_blocks else {name: plan for name, plan in made.items() if name != "prefix"}
+    return made if fleet.cached_blocks else {name: plan for name, plan in made.items() if not name.startswith("prefix")}
 
 
 def ideas(brief: Brief[Any]) -> Sequence[Proposal[RoutingPlan]]:
@@ -160,6 +160,10 @@ def ideas(brief: Brief[Any]) -> Sequence[Proposal[RoutingPlan]]:
         "learn from answers alone": replace(ASKING, probes=0.0, waits=False, asks="random"),
         "probes alone": replace(ASKING, reports="probes"),
         "a random probe, waited for": replace(ASKING, asks="random"),
+        "reports that grow old, a random probe": replace(ASKING, asks="random", program=RELAXED),
+        "learn from answers alone, by reports that grow old": replace(
+            ASKING, probes=0.0, waits=False, asks="random", program=RELAXED
+        ),
     }
     return [Proposal(plan, "ideas", because) for because, plan in plans.items()]
 
