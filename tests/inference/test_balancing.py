@@ -224,6 +224,18 @@ def test_reads_tokens_and_blocks(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "stamp", ["#", "2023-11-16 18:15:46.6805900", "2024-02-29T23:59:59+01:00", "2024-02-29T23:59:59Z"]
+)
+def test_reads_times_of_several_kinds_in_order(tmp_path: Path, stamp: str) -> None:
+    first = stamp.replace("#", "-1").replace("2023-11", "2023-10").replace("2024-02-29", "2024-02-28")
+    text = rows("timestamp,seconds", f"{stamp},1") + f"{first},2\n"
+    load = load_of_file(written(tmp_path, text), Tokens())
+    assert load.times[0] == 0.0
+    assert load.work[0] == 2.0
+    assert load.times[-1] == pytest.approx({"#": 2000.0, "2": 86400.0 * (31 if "2023" in stamp else 1)}[stamp[0]])
+
+
+@pytest.mark.parametrize(
     ("text", "says"),
     [
         (rows("a,b", "#,1"), "a column of times"),
@@ -232,6 +244,7 @@ def test_reads_tokens_and_blocks(tmp_path: Path) -> None:
         (rows("time,seconds", "#,x"), "numbers"),
         (rows("time,seconds", "never#,1"), "times"),
         (rows("time,seconds", "#,1", 10), "10 requests"),
+        (rows("time,seconds", "7,1"), "at the same time"),
         (rows("time,seconds", "#,"), "missing|numbers"),
         (rows("time,seconds,blocks", "#,1,x y"), "blocks"),
     ],

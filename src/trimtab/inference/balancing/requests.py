@@ -52,6 +52,8 @@ def load_of_file(path: Path, tokens: Tokens) -> Load:
             f"{path}: {len(table):,} requests", hint=f"from {LEAST_REQUESTS:,} to {MOST_REQUESTS:,} are needed"
         )
     times = _times(columns["time"], path)
+    if times.min() == times.max():
+        raise InputError(f"{path}: all requests come at the same time", hint="times in seconds, or ISO times")
     prefix = _positive(columns["input"], path, len(times)) * tokens.input_seconds
     if columns["seconds"] is not None:
         work, prefix = _positive(columns["seconds"], path, len(times)), np.zeros(len(times))
@@ -128,15 +130,23 @@ def _times(column: pa.ChunkedArray, path: Path) -> Series:
         raise InputError(f"{path}: {column.null_count:,} times are missing", hint="drop those rows")
     try:
         if pa.types.is_string(column.type):
-            column = pc.cast(column, pa.timestamp("us"))
+            column = _stamps(column)
         if pa.types.is_temporal(column.type):
-            return np.asarray(column.cast(pa.timestamp("us")).cast(pa.int64()).to_numpy() / 1e6)
+            return np.asarray(column.cast(pa.timestamp("ns"), safe=False).cast(pa.int64()).to_numpy() / 1e9)
         times = np.asarray(column.cast(pa.float64()).to_numpy(), float)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise InputError(f"{path}: no times: {str(error).splitlines()[0]}", hint="ISO times or seconds") from None
     if not np.isfinite(times).all():
         raise InputError(f"{path}: times must be finite", hint="ISO times or seconds")
     return times
+
+
+def _stamps(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """ISO times, all with an offset from UTC or all without. Raises ArrowInvalid."""
+    try:
+        return pc.cast(column, pa.timestamp("ns"))
+    except pa.ArrowInvalid:
+        return pc.cast(column, pa.timestamp("ns", "UTC"))
 
 
 def _positive(column: pa.ChunkedArray | None, path: Path, count: int) -> Series:
