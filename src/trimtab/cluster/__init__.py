@@ -1,4 +1,8 @@
 """The cluster area: PROBLEMS lists its capabilities by import path, PARTS its folders that decide nothing."""
 
-PROBLEMS: tuple[str, ...] = ("trimtab.cluster.scaling.problem:CAPABILITY",)
+PROBLEMS: tuple[str, ...] = (
+    "trimtab.cluster.scaling.problem:CAPABILITY",
+    "trimtab.cluster.deferring.problem:CAPABILITY",
+    "trimtab.cluster.deferring.problem:SPOT",
+)
 PARTS: tuple[str, ...] = ("forecasting",)
