@@ -9,11 +9,15 @@ from typing import Any
 import pytest
 
 from tests.contracts.areas import PROBLEMS, capability
+from tests.proposers.test_language import Scripted
 from trimtab.core.model import Brief, Proposal
 from trimtab.core.ports import Proposer
+from trimtab.proposers.evolve import Evolve
+from trimtab.proposers.language import Language
 from trimtab.proposers.portfolio import Portfolio
+from trimtab.proposers.programs import Programs
 from trimtab.proposers.recall import Recall
-from trimtab.proposers.rules import Rules
+from trimtab.proposers.rules import Derived, Rules, Turns
 from trimtab.proposers.search import Search
 from trimtab.testing import MemoryLedger, check_proposer
 
@@ -26,6 +30,11 @@ PROPOSERS: dict[str, Callable[[], Proposer]] = {
     "rules": lambda: Rules("stay", stay),
     "recall": lambda: Recall(MemoryLedger(), "none"),
     "search": lambda: Search(seed=1, batch=4, startup=4),
+    "evolve": lambda: Evolve(seed=3, batch=2),
+    "derived": lambda: Derived("stay", stay),
+    "turns": lambda: Turns(Evolve(), Search(seed=4, startup=2)),
+    "language": lambda: Language(Scripted({"plans": []}, {"plans": [{"plan": {}, "because": "as it is"}]})),
+    "programs": lambda: Programs(Scripted({"programs": []})),
     "portfolio": lambda: Portfolio(Rules("stay", stay), search=Search(seed=2, startup=2)),
 }
 
