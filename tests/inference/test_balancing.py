@@ -113,6 +113,32 @@ def test_asking_the_best_guess_beats_the_known_policies() -> None:
     assert tail(mine) < 0.95 * min(tail(routed(plan, load, fleet, 0)) for plan in peers(fleet).values())
 
 
+def followed(load: Load, fleet: Fleet) -> tuple[list[int], list[float]]:
+    """The least requests, then the turn, for one router: event by event in plain Python."""
+    free = [[0.0] * fleet.slots for _ in range(fleet.backends)]
+    answers: list[list[float]] = [[] for _ in range(fleet.backends)]
+    where, took, turn = [], [], 0
+    for now, work in zip(load.times, load.work, strict=True):
+        open_ = [sum(at > now for at in mine) for mine in answers]
+        best = min(range(fleet.backends), key=lambda b: (open_[b], (b - turn) % fleet.backends))
+        slot = min(range(fleet.slots), key=free[best].__getitem__)
+        free[best][slot] = max(now, free[best][slot]) + work
+        answers[best].append(free[best][slot] + fleet.rtt_seconds)
+        where.append(best)
+        took.append(free[best][slot] + fleet.rtt_seconds - now)
+        turn = (best + 1) % fleet.backends
+    return where, took
+
+
+@pytest.mark.parametrize(("slots", "rtt"), [(1, 0.0), (1, 0.3), (3, 0.05)])
+def test_goes_the_same_way_as_a_plain_simulation(slots: int, rtt: float) -> None:
+    fleet, load = Fleet(5, 1, slots, rtt_seconds=rtt), drawn(0.9 * 5 * slots, exponential(2000), 4)
+    made = routed(RoutingPlan("all", program=program("return outstanding * 100 + turn")), load, fleet, 0)
+    where, took = followed(load, fleet)
+    assert made.backend.tolist() == where
+    assert made.latency == pytest.approx(took)
+
+
 def test_peak_ewma_avoids_a_slow_backend() -> None:
     fleet = Fleet(4, 1, 1, speeds=(0.1, 1.0, 1.0, 1.0))
     made = routed(PEERS["peak ewma"], drawn(1.0, exponential(20_000), 1), fleet, 0)

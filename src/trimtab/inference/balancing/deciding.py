@@ -30,6 +30,7 @@ from trimtab.inference.balancing.views import (
     POOL,
     POOLED,
     QUIET,
+    REMEMBERED,
     SENT,
     SENT_WORK,
     TAKEN,
@@ -91,7 +92,7 @@ def _fill(
     x[0] = views[r, b, OUTSTANDING]
     x[1], x[2], x[3] = views[r, b, TOLD], views[r, b, TOLD + 1], views[r, b, TOLD + 2]
     x[4] = min(1e9, now - views[r, b, TAKEN])
-    x[5], x[6] = views[r, b, SENT], views[r, b, SENT_WORK]
+    x[5], x[6] = min(float(REMEMBERED), views[r, b, SENT]), views[r, b, SENT_WORK]
     x[7], x[8] = views[r, b, TOLD + 3], views[r, b, TOLD + 4]
     x[9], x[10], x[11] = views[r, b, LATENCY], views[r, b, PEAK], min(1e9, now - views[r, b, QUIET])
     x[12] = wholes[b, SLOTS]

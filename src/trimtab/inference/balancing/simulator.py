@@ -163,6 +163,7 @@ _FLOATS, _TABLE, _CUBE = numba.f8[::1], numba.f8[:, ::1], numba.f8[:, :, ::1]
 _INTS, _LINKS = numba.i8[::1], numba.i8[:, ::1]
 
 
+# numba's cache looks at the time of this file only: touch it when a kernel of another file has changed.
 @numba.njit(
     numba.i8(
         _FLOATS, _FLOATS, _FLOATS, _FLOATS, _INTS, _INTS, _FLOATS, _TABLE, _LINKS, _TABLE, _LINKS, _CUBE, _TABLE, _CUBE,
