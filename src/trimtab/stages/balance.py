@@ -81,8 +81,8 @@ def _check(fleet: Fleet, load: float, probes: float) -> None:
             raise InputError(f"{value} {name} cannot be replayed", hint=f"--{name} from 1 to {most:,}")
     if not 0.0 <= load < 1.0:
         raise InputError(f"a load of {load:g} cannot be kept up", hint="--load from 0 (as it came) to below 1")
-    if not 0.0 <= probes <= 4.0:
-        raise InputError(f"{probes:g} probes a request cannot be replayed", hint="--probes from 0 to 4")
+    if not 0.0 <= probes <= 1.0:
+        raise InputError(f"{probes:g} probes a request cannot be replayed", hint="from 0 to 1")
 
 
 def holdout(problem: Balancing, plan: RoutingPlan) -> list[Measurement]:

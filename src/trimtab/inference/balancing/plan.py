@@ -39,7 +39,7 @@ class RoutingPlan:
     candidates: Annotated[str, Choice("all", "sample", "pool")] = "sample"
     choices: Annotated[int, Int(1, 16, log=True), When("candidates", "sample")] = 2
     reports: Annotated[str, Choice("probes", "answers")] = "probes"
-    probes: Annotated[float, Float(0.0, 4.0)] = 0.0  # a request
+    probes: Annotated[float, Float(0.0, 1.0)] = 0.0  # a request
     asks: Annotated[str, Choice("random", "stalest", "best")] = "random"
     waits: Annotated[bool, Choice(False, True)] = False
     reuse: Annotated[float, Float(1.0, 32.0, log=True), POOLED] = 4.0  # of a probe in the pool
