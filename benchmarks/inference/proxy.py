@@ -211,7 +211,8 @@ def main() -> None:
         f"{about['cpu']}, {about['cores']} cores, load {about['load']}; {CONNECTIONS} connections, POST of "
         f"{len(BODY)} bytes. Method: run, the best of 3. `python benchmarks/inference/proxy.py`",
         "",
-        "| proxy | requests/s | of the faster peer | p99 at full load, ms | p99 at half our most, ms | CPU µs a request |",
+        "| proxy | requests/s | of the faster peer | p99 at full load, ms | p99 at half our most, ms "
+        "| CPU µs a request |",
         "|---|---:|---:|---:|---:|---:|",
         *(
             f"| {name} | {rate:,.0f} | {rate / best:.0%} | {tail:.2f} | {half:.2f} | {work:.0f} |"
