@@ -154,3 +154,12 @@ def ahead_of(known: Known) -> Ahead | None:
         raise InputError(f"{known.ahead.source} covers less than nine tenths of {known.series.source}")
     values[first:last] = beside.values[first + shift : last + shift]
     return Ahead(values, known.published_hour * 3600 // market.step)
+
+
+def warm() -> None:
+    """Compile all that a measurement calls: before a worker is confined, since the compiler writes its cache."""
+    up, starts, job = np.ones(200, np.uint8), np.arange(2), Job(4.0, 8.0)
+    played(up, starts, job, 1.0, compile_program(SpotPlan().program, MARKET))
+    cheapest_jobs(up, starts, job, 1.0)
+    values = np.arange(200.0)
+    worked(values, np.zeros((200, 24)), starts, Work(), compile_program(WindowPlan().program, DEFER))

@@ -5,7 +5,6 @@ Everything is chosen on the first half of the history and confirmed on the secon
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -32,7 +31,6 @@ from trimtab.core.model import (
     Proposal,
     Rung,
     Sample,
-    Split,
 )
 from trimtab.core.ports import Capability
 
@@ -96,10 +94,8 @@ class Deferring:
         """Replay one block of a half; `fraction` below 1: only its first days."""
         starts = self.starts(sample)
         made = waited(plan, self.known, self.work, starts)
-        # The savings of this block over those that an average one offers: their mean over blocks is the share of all.
-        offered = self._offered(sample.split, sample.fraction) * len(starts)
         metrics = {
-            "captured": float((made.at_once - made.cost).sum()) / offered if offered > 0 else 1.0,
+            "captured": made.captured,
             "cost": float(made.cost.mean()) / self.work.steps,
             "foresight": float(made.foresight.mean()) / self.work.steps,
         }
@@ -123,25 +119,11 @@ class Deferring:
         """All of the second half."""
         return np.concatenate([self.starts(Sample("holdout", seed)) for seed in range(self.blocks)])
 
-    def _offered(self, split: Split, fraction: float) -> float:
-        return _offered(self, split, fraction)
-
     def _worst(self, made: Waited, starts: Starts) -> str:
         """A block in a few words, for whoever proposes."""
         steps = starts % market_of(self.known.series).day
         lost = np.bincount(steps, weights=made.cost - made.foresight) / np.maximum(1, np.bincount(steps))
         return f"{made.captured:.1%} captured; most is lost by work handed in at step {int(lost.argmax())} of the day"
-
-
-@functools.lru_cache(maxsize=64)
-def _offered(problem: Deferring, split: Split, fraction: float) -> float:
-    """What foresight saves, for each work, in the mean over the blocks of a split."""
-    values, saved = market_of(problem.known.series).values, []
-    for seed in range(problem.blocks):
-        starts = problem.starts(Sample(split, seed, fraction))
-        gain = work_at_once(values, starts, problem.work) - cheapest_work(values, starts, problem.work)
-        saved.append(float(gain.mean()))
-    return sum(saved) / len(saved)
 
 
 @dataclass(frozen=True)

@@ -97,6 +97,40 @@ def balance_log(requests: Path, shape: tuple[int, int, int], speeds: str, *, loa
         print_stage(result)
 
 
+def defer_series(
+    series: Path,
+    hours: tuple[float, float],
+    picked: tuple[str, str],
+    *,
+    is_whole: bool,
+    ahead: Path | None,
+    as_json: bool,
+) -> None:
+    """`trimtab defer series.csv`; hours: of work, within which; picked: a column, rows."""
+    from trimtab.cluster.deferring.series import Source
+    from trimtab.stages.defer import defer_file
+
+    column, rows = picked
+    beside = None if ahead is None else Source(str(ahead), "", rows)
+    result = defer_file(Source(str(series), column, rows), *hours, is_whole=is_whole, ahead=beside)
+    if as_json:
+        _print_json({"command": "defer", **_stage_json(result)})
+    else:
+        print_stage(result)
+
+
+def spot_traces(traces: list[Path], job: tuple[float, float, float, float], *, as_json: bool) -> None:
+    """`trimtab spot trace.json`; job: hours of work, hours until the deadline, hours a start, price of spot."""
+    from trimtab.cluster.deferring.spot import Job
+    from trimtab.stages.defer import spot_files
+
+    result = spot_files(traces, (Job(*job),))
+    if as_json:
+        _print_json({"command": "spot", **_stage_json(result)})
+    else:
+        print_stage(result)
+
+
 def init(table: Path, target: str, folder: Path, *, force: bool) -> None:
     """`trimtab init`."""
     from trimtab.initialise import write_config

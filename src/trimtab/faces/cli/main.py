@@ -148,6 +148,38 @@ def scale_run(
     serving.scale_run(service, port, (route, policy), (least, most), service_ms, metrics_port)
 
 
+@app.command(rich_help_panel=CLUSTER)
+def defer(
+    series: Annotated[Path, typer.Argument(help="a .csv of times and prices or carbon intensities")],
+    hours: Annotated[float, typer.Option(help="of work")] = 4.0,
+    within: Annotated[float, typer.Option(help="hours after it is handed in, by which it is done")] = 24.0,
+    whole: Annotated[bool, typer.Option("--whole", help="the work must be in one piece")] = False,
+    column: Annotated[str, typer.Option(help="of the values, when there are several")] = "",
+    rows: Annotated[str, typer.Option(help="column=value: use these rows only, here and in --ahead")] = "",
+    ahead: Annotated[Path | None, typer.Option(help="a series published at noon UTC for all of the next day")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Choose when work runs that may wait, by replaying prices or carbon intensities."""
+    from trimtab.faces.cli import commands
+
+    commands.defer_series(series, (hours, within), (column, rows), is_whole=whole, ahead=ahead, as_json=as_json)
+
+
+@app.command(rich_help_panel=CLUSTER)
+def spot(
+    traces: Annotated[list[Path], typer.Argument(help=".csv of times and 1 or 0, or .json as SkyPilot publishes it")],
+    hours: Annotated[float, typer.Option(help="of work")] = 48.0,
+    within: Annotated[float, typer.Option(help="hours after it is handed in, by which it is done")] = 70.0,
+    overhead: Annotated[float, typer.Option(help="hours lost at every start")] = 0.1,
+    price: Annotated[float, typer.Option(help="of an hour on spot; on demand it costs 1")] = 0.32,
+    as_json: AsJson = False,
+) -> None:
+    """Choose what jobs with a deadline run on, spot or on demand, by replaying spot availability."""
+    from trimtab.faces.cli import commands
+
+    commands.spot_traces(traces, (hours, within, overhead, price), as_json=as_json)
+
+
 @balance_app.command("replay", hidden=True)
 def balance(
     requests: Annotated[Path, typer.Argument(help="a .csv of times, and seconds or input_tokens and output_tokens")],
