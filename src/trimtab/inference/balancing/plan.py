@@ -66,6 +66,8 @@ PEERS: dict[str, RoutingPlan] = {
     "least ewma": RoutingPlan(program=LEAST_EWMA),
     "peak ewma": RoutingPlan(program=PEAK_EWMA),
     "prequal": prequal(1.0, 32),
+    # Where backends are hardly more than the pool, the paper's formula uses a probe until it is stale: two do better.
+    "prequal, two uses": RoutingPlan("pool", probes=1.0, reuse=2.0, removals=0.3, program=PREQUAL),
     "prefix": RoutingPlan("all", reports="answers", program=PREFIX),
     "prefix home": RoutingPlan("all", reports="answers", program=PREFIX_HOME),
 }
