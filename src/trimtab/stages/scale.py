@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from trimtab.adapters.ledger import open_ledger
 from trimtab.adapters.runners.local import LocalRunner
 from trimtab.adapters.sandbox import Confinement
 from trimtab.adapters.sources.tables import fingerprint
-from trimtab.cluster.scaling.measure import Replay, replayed
+from trimtab.cluster.scaling.measure import History, Replay, replayed
 from trimtab.cluster.scaling.plan import PEERS, ScalingPlan
 from trimtab.cluster.scaling.problem import (
     FORECASTS,
@@ -63,23 +64,42 @@ def run(workplace: Workplace, results: Results) -> StageResult:
     return _result(problem, decision, made, decision.spent)
 
 
-def scale_file(trace: Path) -> StageResult:
+def scale_file(trace: Path, budget: float = SEARCH_SECONDS) -> StageResult:
     """`trimtab scale traffic.csv`: a trace alone, one request of 50 ms a replica's core, 250 ms promised."""
     problem = Scaling(Traffic(str(trace.resolve()), fingerprint=fingerprint(trace)), Service(0.05, 0.2))
     ledger = open_ledger(make_store(Path.cwd()) / "ledger.db")
-    search, check = Meter(cpu_seconds=SEARCH_SECONDS), Meter(cpu_seconds=SEARCH_SECONDS)
+    search, check = Meter(cpu_seconds=budget), Meter(cpu_seconds=max(budget, 10.0))
     try:
         with confined(problem) as runner:
             decision = optimize(
                 problem, policies(), search=search, check=check, ledger=ledger, runner=runner, limits=LIMITS
             )
+        length, head = ledger.head()
     finally:
         ledger.close()
     require_decided(problem, decision)
     plan, unseen, known = chosen_plan(decision), problem.unseen(), history(problem.traffic)
     ways = {"current": problem.current, "free": PEERS["hpa-70"], "chosen": plan}
     made = {name: replayed(one, known, unseen, problem.service) for name, one in ways.items()}
-    return _result(problem, decision, made, decision.spent)
+    result = _result(problem, decision, made, decision.spent)
+    about = _about(problem, f"{length:,} events, the last one hashes to {head[:16]}…")
+    return replace(result, facts={**result.facts, "certificate": about})
+
+
+def _about(problem: Scaling, ledger: str) -> Json:
+    """What a certificate says beside the decision itself."""
+    days, unseen = len(history(problem.traffic).rates) / 1440, problem.unseen()
+    first, last = unseen.start / 1440, unseen.stop / 1440
+    return {
+        "source": Path(problem.traffic.source).name,
+        "sha256": problem.traffic.fingerprint[:32],
+        "split": (
+            f"{days:.1f} days: searched on the first half, its load raised; held on day {first:.1f} to {last:.1f}, "
+            f"in {problem.blocks} blocks, {problem.ladder.finalists} finalists"
+        ),
+        "guardrails": f"at most {problem.late_allowed:.0%} of the requests late, held on the unseen half",
+        "ledger": ledger,
+    }
 
 
 def policies(*first: Proposer, language: Proposer | None = None) -> Portfolio:
@@ -135,7 +155,7 @@ def _result(problem: Scaling, decision: Decision[ScalingPlan], made: dict[str, R
             f"{chosen.late_share:.2%} of the requests late ({problem.late_allowed:.0%} allowed)."
         ],
         "program": _program(problem, chosen_plan(decision), chosen),
-        "tables": [_peers_table(peers, optimum)],
+        "tables": [_peers_table(peers, optimum), _perturbed_table(problem, chosen_plan(decision))],
         "plots": [_replicas_plot(problem, peers), _peers_plot(peers, optimum)],
     }
     return StageResult("scale", row, decision_view(decision, problem.objective), facts, (), spent)
@@ -164,6 +184,28 @@ def _peers_table(peers: dict[str, Replay], optimum: float) -> Json:
     rows.append(["foresight", f"{optimum:.2f}", "1.000", "as allowed"])
     head: Json = ["policy", "replica-hours a day", "÷ foresight", "late"]
     return {"title": "The chosen service under every policy, unseen half", "head": head, "rows": rows}
+
+
+def _perturbed_table(problem: Scaling, plan: ScalingPlan) -> Json:
+    """The chosen policy and HPA on the unseen half when the world differs from the trace."""
+    rates, service, stretch = history(problem.traffic).rates, problem.service, problem.unseen()
+    noise = np.random.default_rng(0).lognormal(0.0, 0.1, len(rates))
+    slow = replace(service, cold_start_seconds=2 * service.cold_start_seconds)
+    worlds = {
+        "as it was": (rates, service),
+        "20 % more load": (rates * 1.2, service),
+        "20 % less load": (rates * 0.8, service),
+        "10 % noise in each minute": (rates * noise, service),
+        "cold starts twice as long": (rates, slow),
+    }
+    rows: list[Json] = []
+    for name, (changed, served) in worlds.items():
+        known = History(np.ascontiguousarray(changed))
+        ours, theirs = (replayed(one, known, stretch, served) for one in (plan, PEERS["hpa-70"]))
+        figures = [text for one in (ours, theirs) for text in (f"{one.hours_per_day:.2f}", f"{one.late_share:.3%}")]
+        rows.append([name, *figures])
+    head: Json = ["when", "replica-hours a day", "late", "hpa-70: replica-hours a day", "late"]
+    return {"title": "The chosen policy when the world differs, unseen half", "head": head, "rows": rows}
 
 
 def _replicas_plot(problem: Scaling, peers: dict[str, Replay]) -> Json:

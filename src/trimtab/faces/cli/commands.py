@@ -74,11 +74,15 @@ def print_stage(result: StageResult) -> None:
         out.print(f"[dim]decision {decision['id']}: `trimtab show {decision['id']}`[/]")
 
 
-def scale_trace(trace: Path, *, as_json: bool) -> None:
+def scale_trace(trace: Path, certificate: Path | None, budget: float, *, as_json: bool) -> None:
     """`trimtab scale traffic.csv`."""
+    from trimtab.faces.certificate import write_certificate
     from trimtab.stages.scale import scale_file
 
-    result = scale_file(trace)
+    result = scale_file(trace, budget)
+    if certificate is not None:
+        about: Any = result.facts["certificate"]
+        write_certificate(result, certificate, about)
     if as_json:
         _print_json({"command": "scale", **_stage_json(result)})
     else:

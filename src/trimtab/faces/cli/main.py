@@ -121,12 +121,19 @@ _stage("retrain", MONITORING, "Choose when to train again, by replaying producti
 
 
 @scale_app.command("replay", hidden=True)
-def scale(place: Place = HERE, target: Target = "", as_json: AsJson = False, no_model: NoModel = False) -> None:
+def scale(
+    place: Place = HERE,
+    target: Target = "",
+    as_json: AsJson = False,
+    no_model: NoModel = False,
+    certificate: Annotated[Path | None, typer.Option(help="write a page of evidence (.html), for a .csv")] = None,
+    budget: Annotated[float, typer.Option(help="CPU seconds of search, for a .csv")] = 60.0,
+) -> None:
     """Choose the replica policy, by replaying the traffic (of a pipeline, or a .csv of times or rates)."""
     from trimtab.faces.cli import commands
 
     if place.suffix == ".csv" and not target:
-        commands.scale_trace(place, as_json=as_json)
+        commands.scale_trace(place, certificate, budget, as_json=as_json)
     else:
         commands.stage("scale", place, target, as_json=as_json, with_model=not no_model)
 
