@@ -219,12 +219,24 @@ def test_a_trace_alone_gets_a_policy_to_read_and_a_page_of_evidence(tmp_path: Pa
     for minute in range(2 * 1440):
         lines.append(f"{minute * 60},{60 + 50 * math.sin(minute / 1440 * 2 * math.pi):.3f}")
     (tmp_path / "traffic.csv").write_text("\n".join(lines) + "\n")
-    done = trimtab("scale", "traffic.csv", "--certificate", "page.html", "--budget", "4", "--json", at=tmp_path)
+    done = trimtab(
+        "scale",
+        "traffic.csv",
+        "--certificate",
+        "page.html",
+        "--save",
+        "policy.py",
+        "--budget",
+        "4",
+        "--json",
+        at=tmp_path,
+    )
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     page = (tmp_path / "page.html").read_text()
     assert told["decision"]["id"] in page
     assert "def desired(" in page
+    assert (tmp_path / "policy.py").read_text().startswith("def desired(")
     assert "foresight" in page
     assert len(page) < 500_000
     assert "http" not in page.replace("http://www.w3.org", "")

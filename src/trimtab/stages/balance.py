@@ -109,11 +109,11 @@ def _result(problem: Balancing, decision: Decision[RoutingPlan], share: float) -
         "oracle_p99_seconds": oracle,
         "ratio_to_oracle": p99["chosen"] / oracle,
         "plan": {"program": plan.program},
+        "program": plan.program.strip() + "\n",
         "notes": [
             f"On the unseen half, at {share:.0%} load of {problem.fleet.backends} backends, the slowest hundredth "
             f"takes {p99['chosen']:.4g} s or more, {p99['chosen'] / oracle:.2f} × a router that sees all unfinished "
             f"work ({oracle:.4g} s), with {_mean(made['chosen'], 'probes_a_request'):.2f} probes a request.",
-            plan.program.strip(),
         ],
         "tables": [_table(made, oracle)],
         "plots": [_plot(p99, oracle)],

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from trimtab import app
+from trimtab.core.errors import TargetError
 from trimtab.core.wire import dump
 from trimtab.faces.cli.progress import StageProgress
 from trimtab.faces.report import write_report
@@ -74,12 +75,23 @@ def print_stage(result: StageResult) -> None:
         out.print(f"[dim]decision {decision['id']}: `trimtab show {decision['id']}`[/]")
 
 
-def scale_trace(trace: Path, certificate: Path | None, budget: float, *, as_json: bool) -> None:
+def _save_program(result: StageResult, to: Path | None) -> None:
+    """Write the chosen program to a file that `balance run` and `scale run` take. Raises TargetError."""
+    if to is None:
+        return
+    try:
+        to.write_text(str(result.facts["program"]), encoding="utf-8")
+    except OSError as error:
+        raise TargetError(f"{to} cannot be written: {error.strerror}", hint="choose another file") from None
+
+
+def scale_trace(trace: Path, certificate: Path | None, budget: float, *, save: Path | None, as_json: bool) -> None:
     """`trimtab scale traffic.csv`."""
     from trimtab.faces.certificate import write_certificate
     from trimtab.stages.scale import scale_file
 
     result = scale_file(trace, budget)
+    _save_program(result, save)
     if certificate is not None:
         about: Any = result.facts["certificate"]
         write_certificate(result, certificate, about)
@@ -89,12 +101,15 @@ def scale_trace(trace: Path, certificate: Path | None, budget: float, *, as_json
         print_stage(result)
 
 
-def balance_log(requests: Path, shape: tuple[int, int, int], speeds: str, *, load: float, as_json: bool) -> None:
+def balance_log(
+    requests: Path, shape: tuple[int, int, int], speeds: str, *, load: float, save: Path | None, as_json: bool
+) -> None:
     """`trimtab balance requests.csv`; shape: backends, routers, slots of a backend."""
     from trimtab.inference.balancing.measure import Fleet
     from trimtab.stages.balance import balance_file, on
 
     result = balance_file(requests, on(Fleet(*shape), speeds), load=load)
+    _save_program(result, save)
     if as_json:
         _print_json({"command": "balance", **_stage_json(result)})
     else:

@@ -54,6 +54,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="print JSON (schema 1) and 
 NoModel = Annotated[bool, typer.Option("--no-model", help="ask no language model")]
 Port = Annotated[int, typer.Option(help="to listen on, on the loopback; 0: any free one")]
 MetricsPort = Annotated[int, typer.Option(help="for Prometheus, on the loopback; 0: any free one")]
+Save = Annotated[Path | None, typer.Option(help="write the chosen program to this file, to be run")]
 RoutePolicy = Annotated[Path | None, typer.Option("--route", help="a file with the router's policy program")]
 ReplicaPolicy = Annotated[Path | None, typer.Option("--policy", help="a file with the replica policy program")]
 HERE = Path(".")
@@ -128,12 +129,13 @@ def scale(
     no_model: NoModel = False,
     certificate: Annotated[Path | None, typer.Option(help="write a page of evidence (.html), for a .csv")] = None,
     budget: Annotated[float, typer.Option(help="CPU seconds of search, for a .csv")] = 60.0,
+    save: Save = None,
 ) -> None:
     """Choose the replica policy, by replaying the traffic (of a pipeline, or a .csv of times or rates)."""
     from trimtab.faces.cli import commands
 
     if place.suffix == ".csv" and not target:
-        commands.scale_trace(place, certificate, budget, as_json=as_json)
+        commands.scale_trace(place, certificate, budget, save=save, as_json=as_json)
     else:
         commands.stage("scale", place, target, as_json=as_json, with_model=not no_model)
 
@@ -195,12 +197,13 @@ def balance(
     slots: Annotated[int, typer.Option(help="requests that a backend serves at a time")] = 1,
     speeds: Annotated[str, typer.Option(help="of the backends in turn, such as 1,1,0.5")] = "1",
     load: Annotated[float, typer.Option(help="stretch time to this share of the capacity; 0: as it came")] = 0.0,
+    save: Save = None,
     as_json: AsJson = False,
 ) -> None:
     """Choose the routing policy, by replaying a request log through routers and backends."""
     from trimtab.faces.cli import commands
 
-    commands.balance_log(requests, (backends, routers, slots), speeds, load=load, as_json=as_json)
+    commands.balance_log(requests, (backends, routers, slots), speeds, load=load, save=save, as_json=as_json)
 
 
 @balance_app.command("run")
