@@ -28,7 +28,7 @@ def test_a_log_alone_gives_a_policy_beside_the_known_ones(tmp_path: Path, monkey
     result = balance_file(log(tmp_path), Fleet(8, 4, 1))
     assert result.facts["ratio_to_oracle"] >= 1.0
     assert {"current", "p2c", "prequal", "chosen"} <= set(result.facts["ways"])
-    assert "def pick(" in str(result.facts["notes"])
+    assert "def pick(" in str(result.facts["program"])
 
 
 @pytest.mark.parametrize(
