@@ -4,5 +4,6 @@ PROBLEMS: tuple[str, ...] = (
     "trimtab.cluster.scaling.problem:CAPABILITY",
     "trimtab.cluster.deferring.problem:CAPABILITY",
     "trimtab.cluster.deferring.problem:SPOT",
+    "trimtab.cluster.rightsizing.problem:CAPABILITY",
 )
 PARTS: tuple[str, ...] = ("forecasting",)

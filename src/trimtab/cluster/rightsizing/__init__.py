@@ -1,0 +1,1 @@
+"""Right-sizing: requests for CPU and memory from what pods really used, at a stated risk."""
