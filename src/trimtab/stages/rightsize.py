@@ -31,6 +31,7 @@ from trimtab.views import decision_view
 from trimtab.workplace import make_store
 
 SEARCH_SECONDS = 60.0  # CPU time for each resource
+LEAST_CHECK = 60.0  # CPU time for the confirmation
 LIMITS = Limits(cpu_seconds=60.0, wall_seconds=300.0, memory_bytes=2 * 2**30)  # of one measurement
 LEARNT: dict[str, Json] = {"kind": "learnt"}  # where classical search looks; programs are evolved
 SHOWN_PODS = 20
@@ -46,7 +47,9 @@ class Sized:
     changes: tuple[Change, ...]
 
 
-def rightsize_file(usage: Path, *, risk: float = 0.05, out: Path | None = None) -> StageResult:
+def rightsize_file(
+    usage: Path, *, risk: float = 0.05, out: Path | None = None, budget: float = SEARCH_SECONDS
+) -> StageResult:
     """`trimtab rightsize usage.csv`: a rule and requests for every resource; patches into `out`. Raises InputError."""
     if not 0.001 <= risk <= 0.5:
         raise InputError(f"a risk of {risk:g} cannot be kept", hint="--risk from 0.001 to 0.5: share of pods ever over")
@@ -56,7 +59,7 @@ def rightsize_file(usage: Path, *, risk: float = 0.05, out: Path | None = None) 
         one.view("search")  # what is wrong with the input is said before anything is spent
     ledger = open_ledger(make_store(Path.cwd()) / "ledger.db")
     try:
-        sized = [_sized(one, ledger) for one in problems]
+        sized = [_sized(one, ledger, budget) for one in problems]
     finally:
         ledger.close()
     written = [] if out is None else write_patches([change for one in sized for change in _patched(one)], out)
@@ -74,8 +77,8 @@ def confined(problem: Rightsizing) -> LocalRunner:
     return LocalRunner(confinement=Confinement((problem.source,), (Rightsizing.__module__,), ()))
 
 
-def _sized(problem: Rightsizing, ledger: Ledger) -> Sized:
-    search, check = Meter(cpu_seconds=SEARCH_SECONDS), Meter(cpu_seconds=SEARCH_SECONDS)
+def _sized(problem: Rightsizing, ledger: Ledger, budget: float) -> Sized:
+    search, check = Meter(cpu_seconds=budget), Meter(cpu_seconds=max(budget, LEAST_CHECK))
     with confined(problem) as runner:
         decision = optimize(
             problem, policies(), search=search, check=check, ledger=ledger, runner=runner, limits=LIMITS
@@ -111,6 +114,7 @@ def _result(sized: list[Sized], written: list[Path], out: Path | None) -> StageR
         "decisions": [one.decision.id for one in sized],
         "patches": [str(path) for path in written],
         "notes": [note for one in sized for note in _notes(one)] + _patch_notes(written, out),
+        "program": "\n".join(f"# {one.problem.resource}\n{one.made.text}" for one in sized if one.made.text),
         "tables": tables,
         "plots": [_plot(one) for one in sized],
     }
@@ -150,12 +154,12 @@ def _notes(one: Sized) -> list[Json]:
         f"{high:.1%}), {over.mean():.1%} of the pods are ever over ({few:.1%} to {many:.1%}; {one.problem.risk:.1%} "
         f"asked), with {len(slack)} pods."
     ]
-    if one.made.vouched > one.problem.risk * 1.001 and one.made.text:
+    if one.made.vouched > one.problem.risk * max(1.0, chosen_plan(one.decision).trust) * 1.001 and one.made.text:
         notes.append(
             f"{len(one.changes)} pods cannot vouch for {one.problem.risk:.1%}: the past vouches for "
             f"{one.made.vouched:.1%}."
         )
-    return [*notes, one.made.text.strip()] if one.made.text else notes
+    return notes
 
 
 def _patch_notes(written: list[Path], out: Path | None) -> list[Json]:

@@ -116,6 +116,17 @@ def balance_log(
         print_stage(result)
 
 
+def rightsize_pods(usage: Path, risk: float, out: Path | None, budget: float, *, as_json: bool) -> None:
+    """`trimtab rightsize usage.csv`."""
+    from trimtab.stages.rightsize import rightsize_file
+
+    result = rightsize_file(usage, risk=risk, out=out, budget=budget)
+    if as_json:
+        _print_json({"command": "rightsize", **_stage_json(result)})
+    else:
+        print_stage(result)
+
+
 def defer_series(
     series: Path,
     hours: tuple[float, float],

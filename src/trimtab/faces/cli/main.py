@@ -175,6 +175,20 @@ def defer(
 
 
 @app.command(rich_help_panel=CLUSTER)
+def rightsize(
+    usage: Annotated[Path, typer.Argument(help="a .csv of time, pod, and cpu (cores) or memory (bytes or shares)")],
+    risk: Annotated[float, typer.Option(help="share of pods that may ever be over their request")] = 0.05,
+    out: Annotated[Path | None, typer.Option(help="a folder for Kubernetes patches")] = None,
+    budget: Annotated[float, typer.Option(help="CPU seconds of search for each resource")] = 60.0,
+    as_json: AsJson = False,
+) -> None:
+    """Choose requests for CPU and memory from what pods used, at a stated risk."""
+    from trimtab.faces.cli import commands
+
+    commands.rightsize_pods(usage, risk, out, budget, as_json=as_json)
+
+
+@app.command(rich_help_panel=CLUSTER)
 def spot(
     traces: Annotated[list[Path], typer.Argument(help=".csv of times and 1 or 0, or .json as SkyPilot publishes it")],
     hours: Annotated[float, typer.Option(help="of work")] = 48.0,
