@@ -25,11 +25,12 @@ REFIT_DAYS = 91
 MEMORY_DAYS = 365
 MOST_ROWS = 120_000  # of one fit
 TREES = {
-    "objective": "regression", "num_leaves": 31, "learning_rate": 0.05, "bagging_fraction": 0.5, "bagging_freq": 1,
-    "feature_fraction": 0.5, "min_data_in_leaf": 200, "lambda_l2": 10.0, "num_threads": 1, "seed": 0,
+    "objective": "regression", "num_leaves": 31, "learning_rate": 0.04, "bagging_fraction": 0.5, "bagging_freq": 1,
+    "feature_fraction": 0.5, "lambda_l2": 10.0, "num_threads": 1, "seed": 0,
     "deterministic": True, "force_row_wise": True, "verbosity": -1,
 }  # fmt: skip
-ROUNDS = 150
+ROUNDS = 250
+LEAVES_OF = 120  # rows: a leaf holds at least one in so many
 
 
 @dataclass(frozen=True)
@@ -95,29 +96,41 @@ def _fit(series: Series, at: Steps, profiles: list[Table], day: int, ahead: Ahea
     wanted -= wanted.mean(axis=1, keepdims=True)
     columns = _columns(series, at, profiles, day, ahead)
     data = lightgbm.Dataset(columns.reshape(-1, columns.shape[2]), wanted.reshape(-1))
-    return lightgbm.train(TREES, data, num_boost_round=ROUNDS)
+    fewest = max(20, wanted.size // LEAVES_OF)
+    return lightgbm.train({**TREES, "min_data_in_leaf": fewest}, data, num_boost_round=ROUNDS)
 
 
 def _columns(series: Series, at: Steps, profiles: list[Table], day: int, ahead: Ahead | None) -> Table:
     """What is known at the steps `at` (28 days or more into the series) of each step ahead: (at, horizon, columns)."""
     horizon = profiles[1].shape[1]
-    state = _state(series, at, profiles[1], day)
+    state, level = _state(series, at, profiles[1], day), _mean(series, at, day)
+    published, middle, spread = None, level, level
     if ahead is not None:
         state += _state(ahead.series, at, None, day)
-    level = (_mean(series, at, day))[:, None]
+        published = np.stack([ahead.seen(at, at + lead, day) for lead in range(horizon)], axis=1)
+        middle, spread = _middle(published)
     made = []
     for lead in range(horizon):
         then = at + lead
         back = then - (lead // day + 1) * day
         turn = then / (365.25 * day) * 2 * np.pi
         one = [np.full(len(at), float(lead)), then % day, then // day % 7, np.sin(turn), np.cos(turn), *state]
-        one += [series[back] - level[:, 0], series[back - day] - level[:, 0], series[then - 7 * day] - level[:, 0]]
+        one += [series[back] - level, series[back - day] - level, series[then - 7 * day] - level]
         one += [table[at, lead] - table[at].mean(axis=1) for table in profiles]
-        if ahead is not None:
-            seen = ahead.seen(at, then, day)
-            one += [seen, seen - ahead.series[at - 1]]
+        if published is not None and ahead is not None:
+            seen = published[:, lead]
+            one += [seen, seen - ahead.series[at - 1], seen - middle, spread]
         made.append(np.stack(one, axis=1))
     return np.stack(made, axis=1)
+
+
+def _middle(published: Table) -> tuple[Series, Series]:
+    """The mean and the spread of what is published of each window; 0 where nothing is."""
+    is_out = np.isfinite(published)
+    count = np.maximum(1, is_out.sum(axis=1))
+    mean = np.where(is_out, published, 0.0).sum(axis=1) / count
+    square = np.where(is_out, published - mean[:, None], 0.0) ** 2
+    return mean, np.sqrt(square.sum(axis=1) / count)
 
 
 def _state(series: Series, at: Steps, profile: Table | None, day: int) -> list[Series]:

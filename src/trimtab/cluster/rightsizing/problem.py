@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from trimtab.cluster.rightsizing.looks import Series
 from trimtab.cluster.rightsizing.measure import View, made_for, outcomes
@@ -27,8 +26,14 @@ from trimtab.core.ports import Capability
 
 FOLDS = 5
 SAFETY = 1.2  # on the search half, pods over count so many times: what only just holds there breaks later
-PARTS = {"search": (0.25, 0.48), "holdout": (0.5, 1.0), "now": (1.0, 1.0)}
-"""Until where a series is past, and until where it is held against; 2 % are left between the halves."""
+Parts = tuple[float, float]
+MOMENTS: dict[str, tuple[Parts, ...]] = {
+    "search": ((0.24, 0.48), (0.2, 0.4), (0.16, 0.32)),
+    "holdout": ((0.5, 1.0),),
+    "now": ((1.0, 1.0),),
+}
+"""When requests are made: until where a series is past, and until where it is held against. Several moments of
+the search half, since few pods are ever over, and which is chance; 2 % are left between the halves."""
 
 
 @dataclass(frozen=True)
@@ -103,13 +108,17 @@ class Rightsizing:
         }
         return Measurement(metrics, "replay")
 
-    def outcomes(self, plan: SizingPlan, split: str) -> tuple[Series, npt.NDArray[np.bool_]]:
-        """Of each pod of a half: slack, and whether it was ever over; rules are learnt from the other folds' pasts."""
+    def outcomes(self, plan: SizingPlan, split: str) -> tuple[Series, Series]:
+        """Of each pod of a half: slack, and how often it was over; rules are learnt from the other folds' pasts."""
         return _outcomes(self, plan, split)
 
-    def view(self, moment: str) -> View:
-        """The fleet at the end of a past: of the "search", of the "holdout", or "now"."""
-        return _view(self.source, self.resource, self.fingerprint, moment)
+    def view(self, split: str) -> View:
+        """The fleet at the (first) moment of the "search", of the "holdout", or "now"."""
+        return self.views(split)[0]
+
+    def views(self, split: str) -> tuple[View, ...]:
+        """The fleet at every moment of a split."""
+        return _views(self.source, self.resource, self.fingerprint, split)
 
 
 def folds(pods: int) -> list[list[int]]:
@@ -119,13 +128,14 @@ def folds(pods: int) -> list[list[int]]:
 
 
 @functools.lru_cache(maxsize=64)
-def _outcomes(problem: Rightsizing, plan: SizingPlan, split: str) -> tuple[Series, npt.NDArray[np.bool_]]:
-    seen = problem.view(split)
-    slack, over = np.zeros(len(seen.pasts)), np.zeros(len(seen.pasts), bool)
-    for fold in folds(len(seen.pasts)):
-        requests = made_for(plan, seen, problem.risk, fold).requests
-        slack[fold], over[fold] = outcomes(requests, [seen.futures[place] for place in fold])
-    return slack, over
+def _outcomes(problem: Rightsizing, plan: SizingPlan, split: str) -> tuple[Series, Series]:
+    views = problem.views(split)
+    slack, over = (np.zeros((len(views), len(views[0].pasts))) for _ in range(2))
+    for row, seen in enumerate(views):
+        for fold in folds(len(seen.pasts)):
+            requests = made_for(plan, seen, problem.risk, fold).requests
+            slack[row, fold], over[row, fold] = outcomes(requests, [seen.futures[place] for place in fold])
+    return slack.mean(axis=0), over.mean(axis=0)
 
 
 def ideas(brief: Brief[Any]) -> Sequence[Proposal[SizingPlan]]:
@@ -147,8 +157,9 @@ def library(brief: Brief[Any]) -> Sequence[Proposal[SizingPlan]]:
 
 
 @functools.lru_cache(maxsize=6)
-def _view(source: str, resource: str, fingerprint: str, moment: str) -> View:
-    return View(fleet_of(source, resource, fingerprint), PARTS[moment])
+def _views(source: str, resource: str, fingerprint: str, split: str) -> tuple[View, ...]:
+    fleet = fleet_of(source, resource, fingerprint)
+    return tuple(View(fleet, parts) for parts in MOMENTS[split])
 
 
 def _quantiles(values: Any) -> dict[str, Json]:
