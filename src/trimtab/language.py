@@ -56,6 +56,29 @@ def open_model(config: Config, store: Path, ledger: Ledger, meter: Meter) -> Ite
         model.close()
 
 
+@contextmanager
+def open_writer(store: Path, ledger: Ledger, study: str, meter: Meter) -> Iterator[Proposer | None]:
+    """A proposer that asks the configured model for policy programs; None without one, or with an embedded one only.
+
+    Raises InputError for a name or address that cannot be meant.
+    """
+    from trimtab.adapters.llm.asker import Caps
+    from trimtab.adapters.llm.configure import configured
+    from trimtab.proposers.programs import Programs
+
+    folder = store / "answers"
+    folder.mkdir(exist_ok=True)
+    try:
+        model = configured(os.environ, caps=Caps(), meter=meter, ledger=ledger, study=study, cache_folder=folder)
+    except ModelError:
+        model = None
+    try:
+        yield None if model is None or model.name.startswith("local:") else Programs(model)
+    finally:
+        if model is not None:
+            model.close()
+
+
 def pull_model(name: str, source: str, say: Callable[[str], None]) -> Path:
     """Fetch and verify an embedded model; returns its file."""
     from trimtab.adapters.llm.pull import pull

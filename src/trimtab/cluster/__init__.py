@@ -5,5 +5,6 @@ PROBLEMS: tuple[str, ...] = (
     "trimtab.cluster.deferring.problem:CAPABILITY",
     "trimtab.cluster.deferring.problem:SPOT",
     "trimtab.cluster.rightsizing.problem:CAPABILITY",
+    "trimtab.cluster.scheduling.problem:CAPABILITY",
 )
 PARTS: tuple[str, ...] = ("forecasting",)

@@ -4,6 +4,7 @@
     lines   {"kind": "lines", "title", "x_label", "y_label", "series": [{"name", "x", "y", "low"?, "high"?, "step"?}]}
     points  {"kind": "points", "title", "x_label", "y_label", "points": [{"x", "y", "label"?, "mark"?}], "x_log"?}
     grid    {"kind": "grid", "title", "rows": [names], "columns": [names], "values": [[0 … 1 or null]]}
+    gantt   {"kind": "gantt", "title", "x_label", "rows": [{"label", "from", "until", "runs": [[from, until]]}]}
 
 `mark` is "current", "chosen" or "free" (a strong free default): it decides the colour.
 """
@@ -140,6 +141,29 @@ def _grid(plot: Plot) -> str:
     return _frame(plot["title"], "".join(parts), bottom + 24)
 
 
+def _gantt(plot: Plot) -> str:
+    rows, height = plot["rows"], 14
+    low = min((row["from"] for row in rows), default=0.0)
+    to_x = _scale(low, max((row["until"] for row in rows), default=1.0), LABEL, WIDTH - RIGHT)
+    bottom = TOP + len(rows) * height
+    parts = []
+    for value in ticks(low, max((row["until"] for row in rows), default=1.0), 7):
+        parts.append(f'<path class="rule" d="M{to_x(value):.1f} {TOP}V{bottom}"/>')
+        parts.append(_text(to_x(value), bottom + 16, number(value), "middle"))
+    for place, row in enumerate(rows):
+        y = TOP + place * height
+        parts.append(_text(LABEL - 8, y + 10, row["label"], "end"))
+        for start, end, opacity in [(row["from"], row["until"], 0.25), *((*run, 1.0) for run in row["runs"])]:
+            width = max(0.5, to_x(end) - to_x(start))
+            tip = f"<title>{escape(row['label'])}: {number(start)} to {number(end)}</title>"
+            parts.append(
+                f'<rect class="s0" fill-opacity="{opacity}" x="{to_x(start):.1f}" y="{y + 2}" width="{width:.1f}" '
+                f'height="{height - 4}">{tip}</rect>'
+            )
+    parts.append(_text((LABEL + WIDTH - RIGHT) / 2, bottom + 32, plot.get("x_label", ""), "middle"))
+    return _frame(plot["title"], "".join(parts), bottom + 38)
+
+
 def _frame(title: str, body: str, height: float) -> str:
     label = escape(title, quote=True)
     return (
@@ -200,4 +224,10 @@ def _steps(dots: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     return stepped
 
 
-_KINDS: Mapping[str, Callable[[Plot], str]] = {"bars": _bars, "lines": _lines, "points": _points, "grid": _grid}
+_KINDS: Mapping[str, Callable[[Plot], str]] = {
+    "bars": _bars,
+    "lines": _lines,
+    "points": _points,
+    "grid": _grid,
+    "gantt": _gantt,
+}

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from trimtab.adapters.ledger import open_ledger
 from trimtab.adapters.runners.local import LocalRunner
 from trimtab.adapters.sandbox import Confinement
 from trimtab.adapters.sources.tables import fingerprint
@@ -25,9 +24,9 @@ from trimtab.proposers.evolve import Evolve
 from trimtab.proposers.portfolio import Portfolio
 from trimtab.proposers.rules import Rules, Turns
 from trimtab.proposers.search import Search
+from trimtab.stages.bench import open_bench
 from trimtab.stages.deciding import author, chosen_plan, gain_text, method, require_decided
 from trimtab.views import decision_view
-from trimtab.workplace import make_store
 
 SEARCH_SECONDS = 60.0  # CPU time
 LIMITS = Limits(cpu_seconds=120.0, wall_seconds=600.0, memory_bytes=4 * 2**30)  # of one measurement
@@ -45,15 +44,16 @@ def balance_file(requests: Path, fleet: Fleet, *, load: float = 0.0, probes: flo
             f"{requests}: the requests need {share:.2f} × what {fleet.backends} backends can do",
             hint=f"--backends {int(np.ceil(fleet.backends * share / 0.85))}, or --load 0.85 to stretch their time",
         )
-    ledger = open_ledger(make_store(Path.cwd()) / "ledger.db")
-    search, check = Meter(cpu_seconds=SEARCH_SECONDS), Meter(cpu_seconds=SEARCH_SECONDS)
-    try:
-        with confined(problem) as runner:
-            decision = optimize(
-                problem, policies(), search=search, check=check, ledger=ledger, runner=runner, limits=LIMITS
-            )
-    finally:
-        ledger.close()
+    with open_bench(problem.name) as bench, confined(problem) as runner:
+        decision = optimize(
+            problem,
+            policies(language=bench.language),
+            search=Meter(cpu_seconds=SEARCH_SECONDS),
+            check=Meter(cpu_seconds=SEARCH_SECONDS),
+            ledger=bench.ledger,
+            runner=runner,
+            limits=LIMITS,
+        )
     require_decided(problem, decision)
     return _result(problem, decision, share)
 

@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from trimtab.adapters.ledger import open_ledger
 from trimtab.adapters.runners.local import LocalRunner
 from trimtab.adapters.sandbox import Confinement
 from trimtab.adapters.sources.tables import fingerprint, require_file
@@ -27,6 +26,7 @@ from trimtab.pipeline import Row, StageResult
 from trimtab.proposers.evolve import Evolve
 from trimtab.proposers.portfolio import Portfolio
 from trimtab.proposers.rules import Rules
+from trimtab.stages.bench import open_bench
 from trimtab.stages.deciding import Ideas, author, chosen_plan, gain_text, method, require_decided
 from trimtab.views import decision_view
 from trimtab.workplace import make_store
@@ -54,7 +54,7 @@ def defer_file(
             f"{series.source}: too short for windows of {within:g} h", hint="a history of weeks or months is needed"
         )
     reads = tuple(one.source for one in (known.series, known.ahead) if one is not None)
-    decision = _decided(problem, policies(window_library), (*reads, str(made)))
+    decision = _decided(problem, window_library, (*reads, str(made)))
     starts, plan = problem.unseen(), chosen_plan(decision)
     plans = {**problem.baselines(), "chosen": plan}
     made_by = {name: waited(one, problem.known, work, starts) for name, one in plans.items()}
@@ -75,7 +75,7 @@ def spot_files(traces: Sequence[Path], jobs: Sequence[Job]) -> StageResult:
             raise InputError(job.fault(), hint="give the job more time, or less to do")
         for source in sources:
             _check_trace(source, job, problem.blocks)
-    decision = _decided(problem, policies(spot_library), sources)
+    decision = _decided(problem, spot_library, sources)
     plans = {**problem.baselines(), "chosen": chosen_plan(decision)}
     made = {name: ran(one, sources, problem.jobs, Hours(True, problem.every_hours)) for name, one in plans.items()}
     return _spot_result(problem, decision, made)
@@ -86,19 +86,21 @@ def policies(library: Ideas, *first: Proposer, language: Proposer | None = None)
     return Portfolio(*first, Rules("library", library), search=Evolve(), language=language)
 
 
-def _decided(problem: Problem[P], proposer: Proposer, reads: tuple[str, ...]) -> Decision[P]:
+def _decided(problem: Problem[P], library: Ideas, reads: tuple[str, ...]) -> Decision[P]:
     """Run the loop in confined workers, which can read these files only."""
     paths = tuple(str(Path(one).resolve()) for one in reads)
     warm = ("trimtab.cluster.deferring.measure:warm",)
-    ledger = open_ledger(make_store(Path.cwd()) / "ledger.db")
-    search, check = Meter(cpu_seconds=SEARCH_SECONDS), Meter(cpu_seconds=SEARCH_SECONDS)
-    try:
-        with LocalRunner(confinement=Confinement(paths, (Deferring.__module__,), warm)) as runner:
-            decision = optimize(
-                problem, proposer, search=search, check=check, ledger=ledger, runner=runner, limits=LIMITS
-            )
-    finally:
-        ledger.close()
+    confinement = Confinement(paths, (Deferring.__module__,), warm)
+    with open_bench(problem.name) as bench, LocalRunner(confinement=confinement) as runner:
+        decision = optimize(
+            problem,
+            policies(library, language=bench.language),
+            search=Meter(cpu_seconds=SEARCH_SECONDS),
+            check=Meter(cpu_seconds=SEARCH_SECONDS),
+            ledger=bench.ledger,
+            runner=runner,
+            limits=LIMITS,
+        )
     require_decided(problem, decision)
     return decision
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from trimtab.adapters.ledger import open_ledger
 from trimtab.adapters.runners.local import LocalRunner
 from trimtab.adapters.sandbox import Confinement
 from trimtab.adapters.sources.tables import fingerprint
@@ -20,15 +19,15 @@ from trimtab.core.budget import Meter
 from trimtab.core.errors import InputError
 from trimtab.core.loop import optimize
 from trimtab.core.model import Decision, Json, Spend
-from trimtab.core.ports import Ledger, Limits, Proposer
+from trimtab.core.ports import Limits, Proposer
 from trimtab.pipeline import Row, StageResult
 from trimtab.proposers.evolve import Evolve
 from trimtab.proposers.portfolio import Portfolio
 from trimtab.proposers.rules import Rules, Turns
 from trimtab.proposers.search import Search
+from trimtab.stages.bench import Bench, open_bench
 from trimtab.stages.deciding import author, chosen_plan, gain_text, method, require_decided
 from trimtab.views import decision_view
-from trimtab.workplace import make_store
 
 SEARCH_SECONDS = 60.0  # CPU time for each resource
 LEAST_CHECK = 60.0  # CPU time for the confirmation
@@ -57,11 +56,8 @@ def rightsize_file(
     problems = [Rightsizing(source, resource, risk, stamp) for resource in resources_of(source)]
     for one in problems:
         one.view("search")  # what is wrong with the input is said before anything is spent
-    ledger = open_ledger(make_store(Path.cwd()) / "ledger.db")
-    try:
-        sized = [_sized(one, ledger, budget) for one in problems]
-    finally:
-        ledger.close()
+    with open_bench("rightsize") as bench:
+        sized = [_sized(one, bench, budget) for one in problems]
     written = [] if out is None else write_patches([change for one in sized for change in _patched(one)], out)
     return _result(sized, written, out)
 
@@ -77,11 +73,17 @@ def confined(problem: Rightsizing) -> LocalRunner:
     return LocalRunner(confinement=Confinement((problem.source,), (Rightsizing.__module__,), ()))
 
 
-def _sized(problem: Rightsizing, ledger: Ledger, budget: float) -> Sized:
+def _sized(problem: Rightsizing, bench: Bench, budget: float) -> Sized:
     search, check = Meter(cpu_seconds=budget), Meter(cpu_seconds=max(budget, LEAST_CHECK))
     with confined(problem) as runner:
         decision = optimize(
-            problem, policies(), search=search, check=check, ledger=ledger, runner=runner, limits=LIMITS
+            problem,
+            policies(language=bench.language),
+            search=search,
+            check=check,
+            ledger=bench.ledger,
+            runner=runner,
+            limits=LIMITS,
         )
     require_decided(problem, decision)
     made = made_for(chosen_plan(decision), problem.view("now"), problem.risk)

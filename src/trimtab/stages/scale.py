@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from trimtab.adapters.ledger import open_ledger
 from trimtab.adapters.runners.local import LocalRunner
 from trimtab.adapters.sandbox import Confinement
 from trimtab.adapters.sources.tables import fingerprint
@@ -36,10 +35,11 @@ from trimtab.proposers.programs import Programs
 from trimtab.proposers.recall import Recall
 from trimtab.proposers.rules import Rules, Turns
 from trimtab.proposers.search import Search
+from trimtab.stages.bench import open_bench
 from trimtab.stages.deciding import author, chosen_plan, decide, gain_text, method, require_decided
 from trimtab.stages.traffic import traffic_of
 from trimtab.views import decision_view
-from trimtab.workplace import Workplace, make_store
+from trimtab.workplace import Workplace
 
 SEARCH_SECONDS = 60.0  # CPU time for a bare trace
 LIMITS = Limits(cpu_seconds=60.0, wall_seconds=300.0, memory_bytes=2 * 2**30)  # of one measurement
@@ -67,22 +67,23 @@ def run(workplace: Workplace, results: Results) -> StageResult:
 def scale_file(trace: Path, budget: float = SEARCH_SECONDS) -> StageResult:
     """`trimtab scale traffic.csv`: a trace alone, one request of 50 ms a replica's core, 250 ms promised."""
     problem = Scaling(Traffic(str(trace.resolve()), fingerprint=fingerprint(trace)), Service(0.05, 0.2))
-    ledger = open_ledger(make_store(Path.cwd()) / "ledger.db")
-    search, check = Meter(cpu_seconds=budget), Meter(cpu_seconds=max(budget, 10.0))
-    try:
-        with confined(problem) as runner:
-            decision = optimize(
-                problem, policies(), search=search, check=check, ledger=ledger, runner=runner, limits=LIMITS
-            )
-        length, head = ledger.head()
-    finally:
-        ledger.close()
+    with open_bench(problem.name) as bench, confined(problem) as runner:
+        decision = optimize(
+            problem,
+            policies(language=bench.language),
+            search=Meter(cpu_seconds=budget),
+            check=Meter(cpu_seconds=max(budget, 10.0)),
+            ledger=bench.ledger,
+            runner=runner,
+            limits=LIMITS,
+        )
+        ledger_line = bench.ledger_line()
     require_decided(problem, decision)
     plan, unseen, known = chosen_plan(decision), problem.unseen(), history(problem.traffic)
     ways = {"current": problem.current, "free": PEERS["hpa-70"], "chosen": plan}
     made = {name: replayed(one, known, unseen, problem.service) for name, one in ways.items()}
     result = _result(problem, decision, made, decision.spent)
-    about = _about(problem, f"{length:,} events, the last one hashes to {head[:16]}…")
+    about = _about(problem, ledger_line)
     return replace(result, facts={**result.facts, "certificate": about})
 
 

@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from trimtab.adapters.sources.tables import read_table
-from trimtab.cluster.rightsizing.columns import Columns, columns_of, numbers, stamps
+from trimtab.adapters.sources.values import numbers, stamps
+from trimtab.cluster.rightsizing.columns import Columns, columns_of
 from trimtab.cluster.rightsizing.looks import Series
 from trimtab.core.errors import InputError
 

@@ -127,6 +127,18 @@ def rightsize_pods(usage: Path, risk: float, out: Path | None, budget: float, *,
         print_stage(result)
 
 
+def schedule_jobs(jobs: Path, cluster: Path, budget: float, *, save: Path | None, as_json: bool) -> None:
+    """`trimtab schedule jobs.csv`."""
+    from trimtab.stages.schedule import schedule_file
+
+    result = schedule_file(jobs, cluster, budget)
+    _save_program(result, save)
+    if as_json:
+        _print_json({"command": "schedule", **_stage_json(result)})
+    else:
+        print_stage(result)
+
+
 def defer_series(
     series: Path,
     hours: tuple[float, float],

@@ -189,6 +189,20 @@ def rightsize(
 
 
 @app.command(rich_help_panel=CLUSTER)
+def schedule(
+    jobs: Annotated[Path, typer.Argument(help="a .csv of submit_s, duration_s, num_gpus, tenant …, or sacct's output")],
+    cluster: Annotated[Path, typer.Option(help="a .toml of the nodes: see the README")] = Path("cluster.toml"),
+    budget: Annotated[float, typer.Option(help="CPU seconds of search")] = 15.0,
+    save: Save = None,
+    as_json: AsJson = False,
+) -> None:
+    """Choose which job runs next on a GPU cluster, by replaying your own job log."""
+    from trimtab.faces.cli import commands
+
+    commands.schedule_jobs(jobs, cluster, budget, save=save, as_json=as_json)
+
+
+@app.command(rich_help_panel=CLUSTER)
 def spot(
     traces: Annotated[list[Path], typer.Argument(help=".csv of times and 1 or 0, or .json as SkyPilot publishes it")],
     hours: Annotated[float, typer.Option(help="of work")] = 48.0,

@@ -1,0 +1,1 @@
+"""schedule: who runs next on a GPU cluster, decided by replaying the user's own job log."""
