@@ -6,5 +6,6 @@ PROBLEMS: tuple[str, ...] = (
     "trimtab.cluster.deferring.problem:SPOT",
     "trimtab.cluster.rightsizing.problem:CAPABILITY",
     "trimtab.cluster.scheduling.problem:CAPABILITY",
+    "trimtab.cluster.packing.problem:CAPABILITY",
 )
 PARTS: tuple[str, ...] = ("forecasting",)

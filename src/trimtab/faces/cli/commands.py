@@ -139,6 +139,18 @@ def schedule_jobs(jobs: Path, cluster: Path, budget: float, *, save: Path | None
         print_stage(result)
 
 
+def pack_pods(pods: Path, nodes: Path, budget: float, *, save: Path | None, as_json: bool) -> None:
+    """`trimtab pack pods.csv`."""
+    from trimtab.stages.pack import pack_files
+
+    result = pack_files(pods, nodes, budget)
+    _save_program(result, save)
+    if as_json:
+        _print_json({"command": "pack", **_stage_json(result)})
+    else:
+        print_stage(result)
+
+
 def defer_series(
     series: Path,
     hours: tuple[float, float],

@@ -11,10 +11,26 @@ import typer.core
 
 from trimtab import __version__
 from trimtab.core.errors import TrimtabError
-
-ROUTINE, TRAINING, INFERENCE, CLUSTER, DEPLOYMENT, MONITORING, WORK = (
-    "Data", "Training", "Inference", "Cluster", "Deployment", "Monitoring", "Work",
-)  # fmt: skip
+from trimtab.faces.cli import cluster
+from trimtab.faces.cli.options import (
+    CLUSTER,
+    DEPLOYMENT,
+    INFERENCE,
+    MONITORING,
+    ROUTINE,
+    TRAINING,
+    WORK,
+    AsJson,
+    Folder,
+    MetricsPort,
+    NoModel,
+    Place,
+    Port,
+    ReplicaPolicy,
+    RoutePolicy,
+    Save,
+    Target,
+)
 
 app = typer.Typer(
     name="trimtab",
@@ -46,17 +62,8 @@ scale_app = typer.Typer(
 balance_app = typer.Typer(cls=_WithDefault, help="Choose the routing policy, or run one.", no_args_is_help=True)
 app.add_typer(scale_app, name="scale", rich_help_panel=CLUSTER)
 app.add_typer(balance_app, name="balance", rich_help_panel=INFERENCE)
+app.add_typer(cluster.app)
 
-Place = Annotated[Path, typer.Argument(help="a folder with a trimtab.toml, the file itself, or a table with --target")]
-Folder = Annotated[Path, typer.Option("--in", help="the pipeline's folder")]
-Target = Annotated[str, typer.Option(help="the target, when PLACE is a table")]
-AsJson = Annotated[bool, typer.Option("--json", help="print JSON (schema 1) and nothing else")]
-NoModel = Annotated[bool, typer.Option("--no-model", help="ask no language model")]
-Port = Annotated[int, typer.Option(help="to listen on, on the loopback; 0: any free one")]
-MetricsPort = Annotated[int, typer.Option(help="for Prometheus, on the loopback; 0: any free one")]
-Save = Annotated[Path | None, typer.Option(help="write the chosen program to this file, to be run")]
-RoutePolicy = Annotated[Path | None, typer.Option("--route", help="a file with the router's policy program")]
-ReplicaPolicy = Annotated[Path | None, typer.Option("--policy", help="a file with the replica policy program")]
 HERE = Path(".")
 
 
@@ -155,66 +162,6 @@ def scale_run(
     from trimtab.faces.cli import serving
 
     serving.scale_run(service, port, (route, policy), (least, most), service_ms, metrics_port)
-
-
-@app.command(rich_help_panel=CLUSTER)
-def defer(
-    series: Annotated[Path, typer.Argument(help="a .csv of times and prices or carbon intensities")],
-    hours: Annotated[float, typer.Option(help="of work")] = 4.0,
-    within: Annotated[float, typer.Option(help="hours after it is handed in, by which it is done")] = 24.0,
-    whole: Annotated[bool, typer.Option("--whole", help="the work must be in one piece")] = False,
-    column: Annotated[str, typer.Option(help="of the values, when there are several")] = "",
-    rows: Annotated[str, typer.Option(help="column=value: use these rows only, here and in --ahead")] = "",
-    ahead: Annotated[Path | None, typer.Option(help="a series published at noon UTC for all of the next day")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Choose when work runs that may wait, by replaying prices or carbon intensities."""
-    from trimtab.faces.cli import commands
-
-    commands.defer_series(series, (hours, within), (column, rows), is_whole=whole, ahead=ahead, as_json=as_json)
-
-
-@app.command(rich_help_panel=CLUSTER)
-def rightsize(
-    usage: Annotated[Path, typer.Argument(help="a .csv of time, pod, and cpu (cores) or memory (bytes or shares)")],
-    risk: Annotated[float, typer.Option(help="share of pods that may ever be over their request")] = 0.05,
-    out: Annotated[Path | None, typer.Option(help="a folder for Kubernetes patches")] = None,
-    budget: Annotated[float, typer.Option(help="CPU seconds of search for each resource")] = 60.0,
-    as_json: AsJson = False,
-) -> None:
-    """Choose requests for CPU and memory from what pods used, at a stated risk."""
-    from trimtab.faces.cli import commands
-
-    commands.rightsize_pods(usage, risk, out, budget, as_json=as_json)
-
-
-@app.command(rich_help_panel=CLUSTER)
-def schedule(
-    jobs: Annotated[Path, typer.Argument(help="a .csv of submit_s, duration_s, num_gpus, tenant …, or sacct's output")],
-    cluster: Annotated[Path, typer.Option(help="a .toml of the nodes: see the README")] = Path("cluster.toml"),
-    budget: Annotated[float, typer.Option(help="CPU seconds of search")] = 15.0,
-    save: Save = None,
-    as_json: AsJson = False,
-) -> None:
-    """Choose which job runs next on a GPU cluster, by replaying your own job log."""
-    from trimtab.faces.cli import commands
-
-    commands.schedule_jobs(jobs, cluster, budget, save=save, as_json=as_json)
-
-
-@app.command(rich_help_panel=CLUSTER)
-def spot(
-    traces: Annotated[list[Path], typer.Argument(help=".csv of times and 1 or 0, or .json as SkyPilot publishes it")],
-    hours: Annotated[float, typer.Option(help="of work")] = 48.0,
-    within: Annotated[float, typer.Option(help="hours after it is handed in, by which it is done")] = 70.0,
-    overhead: Annotated[float, typer.Option(help="hours lost at every start")] = 0.1,
-    price: Annotated[float, typer.Option(help="of an hour on spot; on demand it costs 1")] = 0.32,
-    as_json: AsJson = False,
-) -> None:
-    """Choose what jobs with a deadline run on, spot or on demand, by replaying spot availability."""
-    from trimtab.faces.cli import commands
-
-    commands.spot_traces(traces, (hours, within, overhead, price), as_json=as_json)
 
 
 @balance_app.command("replay", hidden=True)

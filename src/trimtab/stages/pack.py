@@ -1,0 +1,105 @@
+"""pack, composed: the user's pods on the user's nodes; the known rules beside the choice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from trimtab.adapters.runners.local import LocalRunner
+from trimtab.adapters.sandbox import Confinement
+from trimtab.adapters.sources.tables import fingerprint
+from trimtab.cluster.packing.plan import PackingPlan
+from trimtab.cluster.packing.problem import LEVELS, SEEDS, Packing, allocation, library
+from trimtab.core.budget import Meter
+from trimtab.core.loop import optimize
+from trimtab.core.model import Decision, Json
+from trimtab.core.ports import Limits, Proposer
+from trimtab.pipeline import Row, StageResult
+from trimtab.proposers.evolve import Evolve
+from trimtab.proposers.portfolio import Portfolio
+from trimtab.proposers.rules import Rules
+from trimtab.stages.bench import open_bench
+from trimtab.stages.deciding import author, chosen_plan, gain_text, method, require_decided
+from trimtab.views import decision_view
+
+SEARCH_SECONDS = 60.0  # CPU time
+LIMITS = Limits(cpu_seconds=120.0, wall_seconds=600.0, memory_bytes=4 * 2**30)  # of one measurement
+
+
+def pack_files(pods: Path, nodes: Path, budget: float = SEARCH_SECONDS) -> StageResult:
+    """`trimtab pack pods.csv --nodes nodes.csv`. Raises InputError."""
+    stamp = fingerprint(pods)[:32] + fingerprint(nodes)[:32]
+    problem = Packing(str(pods.resolve()), str(nodes.resolve()), stamp)
+    problem.fleet  # noqa: B018  what is wrong with the input is said before anything is spent
+    with open_bench(problem.name) as bench, confined(problem) as runner:
+        decision = optimize(
+            problem,
+            policies(language=bench.language),
+            search=Meter(cpu_seconds=budget),
+            check=Meter(cpu_seconds=max(30.0, budget)),
+            ledger=bench.ledger,
+            runner=runner,
+            limits=LIMITS,
+        )
+    require_decided(problem, decision)
+    return _result(problem, decision)
+
+
+def policies(*first: Proposer, language: Proposer | None = None) -> Portfolio:
+    """The programs that ship, then evolution of programs."""
+    return Portfolio(*first, Rules("library", library), search=Evolve(), language=language)
+
+
+def confined(problem: Packing) -> LocalRunner:
+    """A runner for programs that nobody has reviewed: the two files can be read, and nothing written."""
+    warm = ("trimtab.cluster.packing.problem:warm",)
+    return LocalRunner(confinement=Confinement((problem.pods, problem.nodes), (Packing.__module__,), warm))
+
+
+def _result(problem: Packing, decision: Decision[PackingPlan]) -> StageResult:
+    plan = chosen_plan(decision)
+    made = {name: _allocated(problem, one) for name, one in {**problem.baselines(), "chosen": plan}.items()}
+    before, after = made["current"], made["chosen"]
+    gpus = problem.fleet.gpus
+    lines = len(plan.program.strip().splitlines())
+    row = Row(
+        current="spread (Kubernetes' default)",
+        chosen=f"program of {lines} lines",
+        saving=f"{gain_text(decision, problem.objective)}; {after[1]:.1%} of the GPUs at 100 % asked for",
+        method=method(decision),
+        by=author(decision),
+    )
+    facts: dict[str, Json] = {
+        "allocated": {name: [float(one) for one in values] for name, values in made.items()},
+        "levels": list(LEVELS),
+        "plan": {"program": plan.program},
+        "program": plan.program.strip() + "\n",
+        "notes": [
+            f"When pods ask for as many GPUs as there are ({gpus:,.0f}), this rule allocates {after[1]:.2%} of them, "
+            f"today's {before[1]:.2%}; when they ask for 1.3 times as many, {after[2]:.2%} and {before[2]:.2%} "
+            f"(pods of the second half of the history, {SEEDS} orders)."
+        ],
+        "tables": [_table(made)],
+        "plots": [_bars(made)],
+    }
+    return StageResult("pack", row, decision_view(decision, problem.objective), facts, (), decision.spent)
+
+
+def _allocated(problem: Packing, plan: PackingPlan) -> np.ndarray:
+    return np.asarray(np.mean([allocation(problem, plan, "holdout", seed) for seed in range(SEEDS)], axis=0))
+
+
+def _table(made: Mapping[str, np.ndarray]) -> Json:
+    rows: list[Json] = [[name, *(f"{one:.2%}" for one in values)] for name, values in made.items()]
+    head: Json = ["rule", *(f"at {level:.0%} asked for" for level in LEVELS)]
+    return {"title": "GPUs allocated, unseen half", "head": head, "rows": rows}
+
+
+def _bars(made: Mapping[str, np.ndarray]) -> Json:
+    marks = {"current": "current", "chosen": "chosen", "fgd": "free"}
+    rows: list[Json] = [
+        {"label": name, "value": float(1 - one[1]), "mark": marks.get(name, "")} for name, one in made.items()
+    ]
+    return {"kind": "bars", "title": "Idle share of the GPUs at 100 % asked for", "unit": "", "rows": rows}
