@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import heapq
+import json
+import subprocess
+import sys
 from dataclasses import replace
 from math import factorial
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from trimtab.adapters.programs import compile_program
 from trimtab.cluster.scheduling import policies
-from trimtab.cluster.scheduling.cluster import Cluster, Group
+from trimtab.cluster.scheduling.cluster import Cluster, Group, read_cluster
 from trimtab.cluster.scheduling.durations import BINS, EDGES, predict
 from trimtab.cluster.scheduling.joblog import JobLog, read_jobs
 from trimtab.cluster.scheduling.jobs import EVICTED, FINISH, FIRST, PREDICTED, SUBMIT
@@ -22,8 +27,11 @@ from trimtab.cluster.scheduling.priority import HOLD, PRIORITY
 from trimtab.cluster.scheduling.problem import CAPABILITY, Scheduling, library
 from trimtab.cluster.scheduling.simulator import run_jobs
 from trimtab.core.budget import Meter
+from trimtab.core.errors import InputError
 from trimtab.core.loop import optimize
 from trimtab.core.model import Sample
+from trimtab.faces.cli.main import app
+from trimtab.faces.plots import svg
 from trimtab.proposers.evolve import Evolve
 from trimtab.proposers.portfolio import Portfolio
 from trimtab.proposers.rules import Rules
@@ -295,3 +303,119 @@ def test_jobs_and_ends_come_back_in_order(tmp_path: Path) -> None:
     assert len(log) == 900
     assert (np.diff(made.first) >= 0).all()
     assert len(made.segments) == len(made.taken)
+
+
+def refused(folder: Path, text: str, head: str = "submit_s,duration_s,num_gpus,tenant,job_id") -> str:
+    (folder / "jobs.csv").write_text(head + "\n" + text, encoding="utf-8")
+    with pytest.raises(InputError) as error:
+        read_jobs(str(folder / "jobs.csv"))
+    return str(error.value)
+
+
+def rows(count: int = 500, **changed: str) -> str:
+    lines = [[str(300 * at), "60", "1", "t", str(at)] for at in range(count)]
+    for place, value in changed.items():
+        row, column = (int(one) for one in place[1:].split("_"))
+        lines[row][column] = value
+    return "\n".join(",".join(line) for line in lines) + "\n"
+
+
+def test_job_logs_that_make_no_sense_are_refused(tmp_path: Path) -> None:
+    assert "negative" in refused(tmp_path, rows(r7_1="-5"))
+    assert "row 9" in refused(tmp_path, rows(r7_1="-5"))
+    assert "ids occur twice" in refused(tmp_path, rows(r7_4="3"))
+    assert "10 jobs that ran" in refused(tmp_path, rows(10))
+    assert "no column of submission times" in refused(tmp_path, rows(), head="when,duration_s,num_gpus,tenant,job_id")
+    assert "no durations" in refused(tmp_path, rows(), head="submit_s,took,num_gpus,tenant,job_id")
+    assert "holds no times" in refused(tmp_path, rows(r7_0="yesterday"))
+    assert "holds no numbers" in refused(tmp_path, rows(r7_1="1h"))
+    zones = rows(r7_0="2026-01-01T00:00:00Z", r8_0="2026-01-01 00:05:00")
+    assert "holds no times" in refused(tmp_path, zones)
+    early = "\n".join(f"{300 * at},{300 * at - 60},{300 * at + 60},1" for at in range(500))
+    assert "before they are submitted" in refused(tmp_path, early, head="submit,start,end,gpus")
+
+
+def test_what_did_not_run_is_left_out_and_said(tmp_path: Path) -> None:
+    (tmp_path / "jobs.csv").write_text("submit_s,duration_s,num_gpus,colour\n" + "".join(
+        f"{300 * at},{0 if at % 10 == 0 else 60},1,red\n" for at in range(600)
+    ))  # fmt: skip
+    log = read_jobs(str(tmp_path / "jobs.csv"))
+    assert len(log) == 540
+    assert [(kind, column) for kind, column, _ in log.findings] == [("left out", "duration_s"), ("ignored", "colour")]
+
+
+def test_slurms_accounting_is_read_without_steps(tmp_path: Path) -> None:
+    lines = ["JobID|User|Account|JobName|Submit|Start|End|State|ReqTRES|"]
+    for at in range(500):
+        day, hour = 1 + at // 100, at % 24
+        times = (
+            f"2026-03-{day:02d}T{hour:02d}:00:00|2026-03-{day:02d}T{hour:02d}:10:00|2026-03-{day:02d}T{hour:02d}:40:00"
+        )
+        lines.append(f"{at}|ann|vision|train|{times}|COMPLETED|billing=8,cpu=8,gres/gpu:a100=4,gres/gpu=4,mem=64G|")
+        lines.append(f"{at}.batch||vision|batch|{times}|COMPLETED||")
+    lines.append("900|bob|text|wait|2026-03-01T00:00:00|Unknown|Unknown|PENDING|cpu=1|")
+    (tmp_path / "sacct.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    log = read_jobs(str(tmp_path / "sacct.txt"))
+    assert len(log) == 500
+    assert set(log.gpus.tolist()) == {4}
+    assert set(log.duration.tolist()) == {1800.0}
+    codes, names = log.words["gpu_type"]
+    assert {names[code] for code in codes} == {"a100"}
+    assert log.words["user"][1][0] == "ann"
+    assert (log.ended - log.submit == 2400).all()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "groups of nodes"),
+        ("[[nodes]]\ncount = 2", "needs count and gpus"),
+        ("[[nodes]]\ngpus = 8\ncores = 4", "unknown key nodes\\[0\\].cores"),
+        ("[[nodes]]\ngpus = '8'", "nodes\\[0\\].gpus is '8'"),
+        ("[[nodes]]\ngpus = 8\n[scheduler]\ncurrent = 'slurm'", "scheduler.current is 'slurm'"),
+        ("[[nodes]]\ngpus = 8\n[scheduler]\nrestart_seconds = -1", "negative"),
+        ("[[nodes]]\ngpus = 8\n[quotas]\na = 'x'", "quotas"),
+        ("nodes = 3", "groups of nodes"),
+        ("[[nodes", "no TOML"),
+    ],
+)
+def test_clusters_that_make_no_sense_are_refused(text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "cluster.toml").write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=said):
+        read_cluster(tmp_path / "cluster.toml", tuple(CLASSICAL))
+
+
+def test_jobs_that_fit_nowhere_are_left_out_when_few_and_refused_when_many(tmp_path: Path) -> None:
+    (tmp_path / "few.csv").write_text("submit_s,duration_s,num_gpus\n" + "".join(
+        f"{300 * at},60,{64 if at == 5 else 1}\n" for at in range(600)
+    ))  # fmt: skip
+    history = History(str(tmp_path / "few.csv"), pool(8))
+    assert (len(history.log), history.unfit) == (599, 1)
+    (tmp_path / "many.csv").write_text("submit_s,duration_s,num_gpus\n" + "".join(
+        f"{300 * at},60,{64 if at % 5 == 0 else 1}\n" for at in range(600)
+    ))  # fmt: skip
+    with pytest.raises(InputError, match="120 of 600 jobs"):
+        len(History(str(tmp_path / "many.csv"), pool(8)).log)
+
+
+def test_the_command_says_what_it_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file_of(tenants_log(1500, 3), tmp_path)
+    (tmp_path / "cluster.toml").write_text(
+        "[[nodes]]\ncount = 5\ngpus = 4\ndollars_per_gpu_hour = 2\n", encoding="utf-8"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TRIMTAB_MODEL", "none")
+    runner = CliRunner()
+    made = runner.invoke(app, ["schedule", "jobs.csv", "--budget", "3", "--save", "policy.py", "--json"])
+    assert made.exit_code == 0, made.output
+    found = json.loads(made.output)
+    assert found["facts"]["to_foresight"]["chosen"] >= 0.98
+    assert (tmp_path / "policy.py").read_text().startswith("def priority(")
+    gantt = found["facts"]["plots"][1]
+    assert gantt["kind"] == "gantt"
+    assert ElementTree.fromstring(svg(gantt)).tag == "figure"
+    assert all(row["from"] <= row["runs"][0][0] <= row["runs"][-1][1] <= row["until"] + 1e-6 for row in gantt["rows"])
+    command = [str(Path(sys.executable).with_name("trimtab")), "schedule", "jobs.csv", "--cluster", "none.toml"]
+    wrong = subprocess.run(command, capture_output=True, text=True)
+    assert wrong.returncode == 2
+    assert "none.toml cannot be read" in wrong.stderr
