@@ -1,10 +1,11 @@
 """trimtab: makes machine-learning pipelines cost less, and proves every saving.
 
-The verbs, with the same meaning as on the command line; each takes the folder of a pipeline or a table:
+The verbs, with the same meaning as on the command line; each takes the folder of a pipeline, a table, or the file of a history:
 
     import trimtab
     result = trimtab.tune("examples/flights")
     made, report = trimtab.run("examples/flights")
+    result = trimtab.schedule("jobs.csv", "cluster.toml")
 """
 
 from __future__ import annotations
@@ -14,26 +15,11 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from trimtab.faces.python import (
-        apply,
-        check,
-        convert,
-        drift,
-        history,
-        init,
-        package,
-        retrain,
-        revert,
-        run,
-        scale,
-        show,
-        tune,
-        verify,
-    )
+    from trimtab.faces.python import (apply, balance, check, convert, defer, drift, forecast, history, init, pack, package, retrain, revert, rightsize, run, scale, schedule, show, spot, tune, verify)
 
 __all__ = [
-    "apply", "check", "convert", "drift", "history", "init", "package",
-    "retrain", "revert", "run", "scale", "show", "tune", "verify",
+    "apply", "balance", "check", "convert", "defer", "drift", "forecast", "history", "init", "pack", "package",
+    "retrain", "revert", "rightsize", "run", "scale", "schedule", "show", "spot", "tune", "verify",
 ]  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from trimtab import app
@@ -52,6 +53,64 @@ def retrain(place: Where = ".", *, with_model: bool = True) -> StageResult:
 def scale(place: Where = ".", *, with_model: bool = True) -> StageResult:
     """Choose the replica policy."""
     return app.run_stage("scale", Path(place), with_model=with_model)
+
+
+def forecast(trace: Where, *, hours: float = 24.0) -> StageResult:
+    """Forecast a trace with intervals whose coverage was measured."""
+    from trimtab.stages.forecast import forecast_file
+
+    return forecast_file(Path(trace), hours)
+
+
+def schedule(jobs: Where, cluster: Where, *, budget: float = 15.0) -> StageResult:
+    """Choose which job runs next on a GPU cluster, by replaying a job log."""
+    from trimtab.stages.schedule import schedule_file
+
+    return schedule_file(Path(jobs), Path(cluster), budget)
+
+
+def pack(pods: Where, nodes: Where, *, budget: float = 60.0) -> StageResult:
+    """Choose on which node and GPU a pod goes."""
+    from trimtab.stages.pack import pack_files
+
+    return pack_files(Path(pods), Path(nodes), budget)
+
+
+def rightsize(usage: Where, *, risk: float = 0.05, out: Where | None = None, budget: float = 60.0) -> StageResult:
+    """Choose requests for CPU and memory at a stated risk; patches into `out`."""
+    from trimtab.stages.rightsize import rightsize_file
+
+    return rightsize_file(Path(usage), risk=risk, out=None if out is None else Path(out), budget=budget)
+
+
+def defer(
+    series: Where, *, hours: float = 4.0, within: float = 24.0, column: str = "", rows: str = "", whole: bool = False
+) -> StageResult:
+    """Choose when work runs that may wait, by replaying prices or carbon intensities."""
+    from trimtab.cluster.deferring.series import Source
+    from trimtab.stages.defer import defer_file
+
+    return defer_file(Source(str(series), column, rows), hours, within, is_whole=whole)
+
+
+def spot(
+    traces: Sequence[Where], *, hours: float = 48.0, within: float = 70.0, overhead: float = 0.1, price: float = 0.32
+) -> StageResult:
+    """Choose what jobs with a deadline run on, spot or on demand."""
+    from trimtab.cluster.deferring.spot import Job
+    from trimtab.stages.defer import spot_files
+
+    return spot_files([Path(one) for one in traces], (Job(hours, within, overhead, price),))
+
+
+def balance(
+    requests: Where, *, backends: int = 8, routers: int = 1, slots: int = 1, speeds: str = "1", load: float = 0.0
+) -> StageResult:
+    """Choose the routing policy, by replaying a request log."""
+    from trimtab.inference.balancing.measure import Fleet
+    from trimtab.stages.balance import balance_file, on
+
+    return balance_file(Path(requests), on(Fleet(backends, routers, slots), speeds), load=load)
 
 
 def init(table: Where, target: str, folder: Where = ".", *, force: bool = False) -> tuple[Path, tuple[Guess, ...]]:
