@@ -1,6 +1,6 @@
 """trimtab: makes machine-learning pipelines cost less, and proves every saving.
 
-The verbs, with the same meaning as on the command line; each takes the folder of a pipeline, a table, or the file of a history:
+The verbs, with the same meaning as on the command line; each takes a pipeline's folder, a table, or a history's file:
 
     import trimtab
     result = trimtab.tune("examples/flights")
@@ -15,7 +15,29 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from trimtab.faces.python import (apply, balance, check, convert, defer, drift, forecast, history, init, pack, package, retrain, revert, rightsize, run, scale, schedule, show, spot, tune, verify)
+    from trimtab.faces.python import (
+        apply,
+        balance,
+        check,
+        convert,
+        defer,
+        drift,
+        forecast,
+        history,
+        init,
+        pack,
+        package,
+        retrain,
+        revert,
+        rightsize,
+        run,
+        scale,
+        schedule,
+        show,
+        spot,
+        tune,
+        verify,
+    )
 
 __all__ = [
     "apply", "balance", "check", "convert", "defer", "drift", "forecast", "history", "init", "pack", "package",

@@ -7,5 +7,6 @@ PROBLEMS: tuple[str, ...] = (
     "trimtab.cluster.rightsizing.problem:CAPABILITY",
     "trimtab.cluster.scheduling.problem:CAPABILITY",
     "trimtab.cluster.packing.problem:CAPABILITY",
+    "trimtab.cluster.forecasting.problem:CAPABILITY",
 )
-PARTS: tuple[str, ...] = ("forecasting",)
+PARTS: tuple[str, ...] = ()

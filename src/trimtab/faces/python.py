@@ -55,11 +55,11 @@ def scale(place: Where = ".", *, with_model: bool = True) -> StageResult:
     return app.run_stage("scale", Path(place), with_model=with_model)
 
 
-def forecast(trace: Where, *, hours: float = 24.0) -> StageResult:
-    """Forecast a trace with intervals whose coverage was measured."""
+def forecast(trace: Where, *, hours: float = 24.0, out: Where | None = None, budget: float = 20.0) -> StageResult:
+    """Forecast a trace with intervals whose coverage was measured on unseen time; `out`: a .csv to write."""
     from trimtab.stages.forecast import forecast_file
 
-    return forecast_file(Path(trace), hours)
+    return forecast_file(Path(trace), hours, None if out is None else Path(out), budget)
 
 
 def schedule(jobs: Where, cluster: Where, *, budget: float = 15.0) -> StageResult:

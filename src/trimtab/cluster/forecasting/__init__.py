@@ -1,1 +1,1 @@
-"""Forecasts of request rates that policies and people use. Decides nothing itself."""
+"""forecast: what a series will be, with intervals whose coverage was measured; and seasonal quantiles for `scale`."""

@@ -13,6 +13,20 @@ app = typer.Typer()
 
 
 @app.command(rich_help_panel=CLUSTER)
+def forecast(
+    trace: Annotated[Path, typer.Argument(help="a .csv of times (one a request), or of times and rates")],
+    hours: Annotated[float, typer.Option(help="ahead")] = 24.0,
+    out: Annotated[Path | None, typer.Option(help="write the forecast to this .csv")] = None,
+    budget: Annotated[float, typer.Option(help="CPU seconds of search")] = 20.0,
+    as_json: AsJson = False,
+) -> None:
+    """Forecast a trace, with intervals whose coverage was measured on unseen time."""
+    from trimtab.faces.cli import commands
+
+    commands.forecast_trace(trace, hours, out, budget, as_json=as_json)
+
+
+@app.command(rich_help_panel=CLUSTER)
 def defer(
     series: Annotated[Path, typer.Argument(help="a .csv of times and prices or carbon intensities")],
     hours: Annotated[float, typer.Option(help="of work")] = 4.0,

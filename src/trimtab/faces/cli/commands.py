@@ -151,6 +151,17 @@ def pack_pods(pods: Path, nodes: Path, budget: float, *, save: Path | None, as_j
         print_stage(result)
 
 
+def forecast_trace(trace: Path, hours: float, out_file: Path | None, budget: float, *, as_json: bool) -> None:
+    """`trimtab forecast traffic.csv`."""
+    from trimtab.stages.forecast import forecast_file
+
+    result = forecast_file(trace, hours, out_file, budget)
+    if as_json:
+        _print_json({"command": "forecast", **_stage_json(result)})
+    else:
+        print_stage(result)
+
+
 def defer_series(
     series: Path,
     hours: tuple[float, float],
