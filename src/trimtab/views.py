@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from trimtab.core.model import Comparison, Decision, Json, Objective, Spend, Verdict
+from trimtab.core.model import Comparison, Decision, Guardrail, Json, Objective, Spend, Verdict
 from trimtab.core.wire import dump
 
 SCHEMA = 1
@@ -24,6 +24,7 @@ def decision_view(
         "chosen": dump(winner.proposal.plan if winner is not None else decision.current),
         "by": winner.proposal.by if winner is not None else "current",
         "gain": gain_view(verdict, objective),
+        "guardrails": dump([_guardrail(one) for one in objective.guardrails]),
         "method": verdict.method if isinstance(verdict, Comparison) else _method(decision),
         "holdout": dump(verdict.metrics) if isinstance(verdict, Comparison) else dump(_current_metrics(decision)),
         "holdout_current": dump(_current_metrics(decision)),
@@ -34,6 +35,11 @@ def decision_view(
         "notes": dump(decision.notes),
     }
     return view
+
+
+def _guardrail(one: Guardrail) -> str:
+    side = one.side.replace("_", " ")
+    return f"{one.metric}: {side} {one.bound:g}{' off the current' if one.relative else ''}"
 
 
 def gain_view(verdict: Verdict | None, objective: Objective) -> dict[str, Json]:

@@ -406,11 +406,15 @@ def test_the_command_says_what_it_found(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TRIMTAB_MODEL", "none")
     runner = CliRunner()
-    made = runner.invoke(app, ["schedule", "jobs.csv", "--budget", "3", "--save", "policy.py", "--json"])
+    options = ["--budget", "3", "--save", "policy.py", "--certificate", "evidence.html", "--json"]
+    made = runner.invoke(app, ["schedule", "jobs.csv", *options])
     assert made.exit_code == 0, made.output
     found = json.loads(made.output)
     assert found["facts"]["to_foresight"]["chosen"] >= 0.98
     assert (tmp_path / "policy.py").read_text().startswith("def priority(")
+    page = (tmp_path / "evidence.html").read_text(encoding="utf-8")
+    for one in ("jobs.csv, cluster.toml", "preemptions: at most 1.5", "events, the last one hashes to", "Gantt"):
+        assert one in page
     gantt = found["facts"]["plots"][1]
     assert gantt["kind"] == "gantt"
     assert ElementTree.fromstring(svg(gantt)).tag == "figure"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from trimtab.adapters.ledger import SqlLedger, open_ledger
+from trimtab.adapters.sources.tables import fingerprint
 from trimtab.core.budget import Meter
 from trimtab.core.ports import Proposer
 from trimtab.language import open_writer
@@ -25,11 +26,6 @@ class Bench:
     ledger: SqlLedger
     language: Proposer | None
 
-    def ledger_line(self) -> str:
-        """Where the ledger stands, for a certificate."""
-        length, head = self.ledger.head()
-        return f"{length:,} events, the last one hashes to {head[:16]}…"
-
 
 @contextmanager
 def open_bench(name: str) -> Iterator[Bench]:
@@ -40,3 +36,15 @@ def open_bench(name: str) -> Iterator[Bench]:
         stack.callback(ledger.close)
         writer = stack.enter_context(open_writer(store, ledger, name, Meter(dollars=DOLLARS, tokens=TOKENS)))
         yield Bench(store, ledger, writer)
+
+
+def evidence(files: Sequence[Path]) -> dict[str, str]:
+    """What a certificate says of any decision made on files: source, sha256, split and the ledger's state."""
+    with closing(open_ledger(os.environ.get("TRIMTAB_LEDGER", make_store(Path.cwd()) / "ledger.db"))) as ledger:
+        length, head = ledger.head()
+    return {
+        "source": ", ".join(one.name for one in files),
+        "sha256": ", ".join(fingerprint(one)[:32] for one in files),
+        "split": "searched on the first half of the history; held on the second, which nothing was chosen on",
+        "ledger": f"{length:,} events, the last one hashes to {head[:16]}…",
+    }

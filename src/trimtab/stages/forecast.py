@@ -76,8 +76,8 @@ def _result(problem: Forecasting, decision: Decision[ForecastPlan]) -> StageResu
     rows: list[Json] = [
         [
             f"{(lead + 1) * problem.step_minutes / 60:.4g}",
-            f"{ahead[lead]:.4g}",
-            *(f"{low[share][-1, lead]:.4g} to {high[share][-1, lead]:.4g}" for share in (0.8, 0.95)),
+            _rate(ahead[lead]),
+            *(f"{_rate(low[share][-1, lead])} to {_rate(high[share][-1, lead])}" for share in (0.8, 0.95)),
         ]
         for lead in range(every - 1, problem.horizon, every)
     ]
@@ -115,6 +115,10 @@ def _bounds(problem: Forecasting, plan: ForecastPlan) -> tuple[dict[float, Serie
     sides = bounds(tables, truths, np.arange(len(tables)) * spacing, COVERAGES, newest, pad=pad)
     low, high = ({share: one[side][-unseen:] for share, one in zip(COVERAGES, sides, strict=True)} for side in (0, 1))
     return low, high
+
+
+def _rate(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
 
 
 def _error(problem: Forecasting, plan: ForecastPlan) -> float:

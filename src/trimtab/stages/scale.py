@@ -77,30 +77,22 @@ def scale_file(trace: Path, budget: float = SEARCH_SECONDS) -> StageResult:
             runner=runner,
             limits=LIMITS,
         )
-        ledger_line = bench.ledger_line()
     require_decided(problem, decision)
     plan, unseen, known = chosen_plan(decision), problem.unseen(), history(problem.traffic)
     ways = {"current": problem.current, "free": PEERS["hpa-70"], "chosen": plan}
     made = {name: replayed(one, known, unseen, problem.service) for name, one in ways.items()}
     result = _result(problem, decision, made, decision.spent)
-    about = _about(problem, ledger_line)
-    return replace(result, facts={**result.facts, "certificate": about})
+    return replace(result, facts={**result.facts, "certificate": {"split": _split(problem)}})
 
 
-def _about(problem: Scaling, ledger: str) -> Json:
-    """What a certificate says beside the decision itself."""
+def _split(problem: Scaling) -> str:
+    """Which part was searched and which one was held, for a certificate."""
     days, unseen = len(history(problem.traffic).rates) / 1440, problem.unseen()
     first, last = unseen.start / 1440, unseen.stop / 1440
-    return {
-        "source": Path(problem.traffic.source).name,
-        "sha256": problem.traffic.fingerprint[:32],
-        "split": (
-            f"{days:.1f} days: searched on the first half, its load raised; held on day {first:.1f} to {last:.1f}, "
-            f"in {problem.blocks} blocks, {problem.ladder.finalists} finalists"
-        ),
-        "guardrails": f"at most {problem.late_allowed:.0%} of the requests late, held on the unseen half",
-        "ledger": ledger,
-    }
+    return (
+        f"{days:.1f} days: searched on the first half, its load raised; held on day {first:.1f} to {last:.1f}, "
+        f"in {problem.blocks} blocks, {problem.ladder.finalists} finalists"
+    )
 
 
 def policies(*first: Proposer, language: Proposer | None = None) -> Portfolio:

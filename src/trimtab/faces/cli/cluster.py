@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from trimtab.faces.cli.options import CLUSTER, AsJson, Save
+from trimtab.faces.cli.options import CLUSTER, AsJson, Certificate, Save
 
 app = typer.Typer()
 
@@ -18,12 +18,13 @@ def forecast(
     hours: Annotated[float, typer.Option(help="ahead")] = 24.0,
     out: Annotated[Path | None, typer.Option(help="write the forecast to this .csv")] = None,
     budget: Annotated[float, typer.Option(help="CPU seconds of search")] = 20.0,
+    certificate: Certificate = None,
     as_json: AsJson = False,
 ) -> None:
     """Forecast a trace, with intervals whose coverage was measured on unseen time."""
-    from trimtab.faces.cli import commands
+    from trimtab.faces.cli import histories
 
-    commands.forecast_trace(trace, hours, out, budget, as_json=as_json)
+    histories.forecast(trace, hours, out, budget, histories.Output(None, certificate, as_json))
 
 
 @app.command(rich_help_panel=CLUSTER)
@@ -35,12 +36,14 @@ def defer(
     column: Annotated[str, typer.Option(help="of the values, when there are several")] = "",
     rows: Annotated[str, typer.Option(help="column=value: use these rows only, here and in --ahead")] = "",
     ahead: Annotated[Path | None, typer.Option(help="a series published at noon UTC for all of the next day")] = None,
+    certificate: Certificate = None,
     as_json: AsJson = False,
 ) -> None:
     """Choose when work runs that may wait, by replaying prices or carbon intensities."""
-    from trimtab.faces.cli import commands
+    from trimtab.faces.cli import histories
 
-    commands.defer_series(series, (hours, within), (column, rows), is_whole=whole, ahead=ahead, as_json=as_json)
+    output = histories.Output(None, certificate, as_json)
+    histories.defer(series, (hours, within, whole), (column, rows), ahead, output)
 
 
 @app.command(rich_help_panel=CLUSTER)
@@ -49,26 +52,28 @@ def rightsize(
     risk: Annotated[float, typer.Option(help="share of pods that may ever be over their request")] = 0.05,
     out: Annotated[Path | None, typer.Option(help="a folder for Kubernetes patches")] = None,
     budget: Annotated[float, typer.Option(help="CPU seconds of search for each resource")] = 60.0,
+    certificate: Certificate = None,
     as_json: AsJson = False,
 ) -> None:
     """Choose requests for CPU and memory from what pods used, at a stated risk."""
-    from trimtab.faces.cli import commands
+    from trimtab.faces.cli import histories
 
-    commands.rightsize_pods(usage, risk, out, budget, as_json=as_json)
+    histories.rightsize(usage, risk, out, budget, histories.Output(None, certificate, as_json))
 
 
 @app.command(rich_help_panel=CLUSTER)
 def schedule(
     jobs: Annotated[Path, typer.Argument(help="a .csv of submit_s, duration_s, num_gpus, tenant …, or sacct's output")],
-    cluster: Annotated[Path, typer.Option(help="a .toml of the nodes: see the README")] = Path("cluster.toml"),
+    cluster: Annotated[Path, typer.Option(help="a .toml of the nodes: see docs/histories.md")] = Path("cluster.toml"),
     budget: Annotated[float, typer.Option(help="CPU seconds of search")] = 15.0,
     save: Save = None,
+    certificate: Certificate = None,
     as_json: AsJson = False,
 ) -> None:
     """Choose which job runs next on a GPU cluster, by replaying your own job log."""
-    from trimtab.faces.cli import commands
+    from trimtab.faces.cli import histories
 
-    commands.schedule_jobs(jobs, cluster, budget, save=save, as_json=as_json)
+    histories.schedule(jobs, cluster, budget, histories.Output(save, certificate, as_json))
 
 
 @app.command(rich_help_panel=CLUSTER)
@@ -77,12 +82,13 @@ def pack(
     nodes: Annotated[Path, typer.Option(help="a .csv of cpu, memory and gpus")],
     budget: Annotated[float, typer.Option(help="CPU seconds of search")] = 60.0,
     save: Save = None,
+    certificate: Certificate = None,
     as_json: AsJson = False,
 ) -> None:
     """Choose on which node and GPU a pod goes, by filling your own nodes with your own pods."""
-    from trimtab.faces.cli import commands
+    from trimtab.faces.cli import histories
 
-    commands.pack_pods(pods, nodes, budget, save=save, as_json=as_json)
+    histories.pack(pods, nodes, budget, histories.Output(save, certificate, as_json))
 
 
 @app.command(rich_help_panel=CLUSTER)
@@ -92,9 +98,10 @@ def spot(
     within: Annotated[float, typer.Option(help="hours after it is handed in, by which it is done")] = 70.0,
     overhead: Annotated[float, typer.Option(help="hours lost at every start")] = 0.1,
     price: Annotated[float, typer.Option(help="of an hour on spot; on demand it costs 1")] = 0.32,
+    certificate: Certificate = None,
     as_json: AsJson = False,
 ) -> None:
     """Choose what jobs with a deadline run on, spot or on demand, by replaying spot availability."""
-    from trimtab.faces.cli import commands
+    from trimtab.faces.cli import histories
 
-    commands.spot_traces(traces, (hours, within, overhead, price), as_json=as_json)
+    histories.spot(traces, (hours, within, overhead, price), histories.Output(None, certificate, as_json))

@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.table import Table
 
 from trimtab import app
-from trimtab.core.errors import TargetError
 from trimtab.core.wire import dump
 from trimtab.faces.cli.progress import StageProgress
 from trimtab.faces.report import write_report
@@ -30,10 +29,10 @@ def run(place: Path, *, as_json: bool, with_model: bool) -> None:
     report = write_report(made.workplace, made.results, made.workplace.store / "report.html")
     sums = totals(made.workplace, made.results)
     if as_json:
-        stages = [_stage_json(one) for one in made.results.values()]
+        stages = [stage_json(one) for one in made.results.values()]
         bill = None if sums is None else _bill_json(sums)
         spent = spent_view(total(made.results))
-        _print_json({"command": "run", "stages": stages, "bill": bill, "spent": spent, "report": str(report)})
+        print_json({"command": "run", "stages": stages, "bill": bill, "spent": spent, "report": str(report)})
         return
     out.print(_table(list(made.results.values())))
     if sums is not None:
@@ -49,7 +48,7 @@ def stage(name: str, place: Path, target: str, *, as_json: bool, with_model: boo
             name, place, target=target, progress=progress.stage, seen=progress.event, with_model=with_model
         )
     if as_json:
-        _print_json({"command": name, **_stage_json(result)})
+        print_json({"command": name, **stage_json(result)})
     else:
         print_stage(result)
     return bool(result.findings)
@@ -75,127 +74,6 @@ def print_stage(result: StageResult) -> None:
         out.print(f"[dim]decision {decision['id']}: `trimtab show {decision['id']}`[/]")
 
 
-def _save_program(result: StageResult, to: Path | None) -> None:
-    """Write the chosen program to a file that `balance run` and `scale run` take. Raises TargetError."""
-    if to is None:
-        return
-    try:
-        to.write_text(str(result.facts["program"]), encoding="utf-8")
-    except OSError as error:
-        raise TargetError(f"{to} cannot be written: {error.strerror}", hint="choose another file") from None
-
-
-def scale_trace(trace: Path, certificate: Path | None, budget: float, *, save: Path | None, as_json: bool) -> None:
-    """`trimtab scale traffic.csv`."""
-    from trimtab.faces.certificate import write_certificate
-    from trimtab.stages.scale import scale_file
-
-    result = scale_file(trace, budget)
-    _save_program(result, save)
-    if certificate is not None:
-        about: Any = result.facts["certificate"]
-        write_certificate(result, certificate, about)
-    if as_json:
-        _print_json({"command": "scale", **_stage_json(result)})
-    else:
-        print_stage(result)
-
-
-def balance_log(
-    requests: Path, shape: tuple[int, int, int], speeds: str, *, load: float, save: Path | None, as_json: bool
-) -> None:
-    """`trimtab balance requests.csv`; shape: backends, routers, slots of a backend."""
-    from trimtab.inference.balancing.measure import Fleet
-    from trimtab.stages.balance import balance_file, on
-
-    result = balance_file(requests, on(Fleet(*shape), speeds), load=load)
-    _save_program(result, save)
-    if as_json:
-        _print_json({"command": "balance", **_stage_json(result)})
-    else:
-        print_stage(result)
-
-
-def rightsize_pods(usage: Path, risk: float, out: Path | None, budget: float, *, as_json: bool) -> None:
-    """`trimtab rightsize usage.csv`."""
-    from trimtab.stages.rightsize import rightsize_file
-
-    result = rightsize_file(usage, risk=risk, out=out, budget=budget)
-    if as_json:
-        _print_json({"command": "rightsize", **_stage_json(result)})
-    else:
-        print_stage(result)
-
-
-def schedule_jobs(jobs: Path, cluster: Path, budget: float, *, save: Path | None, as_json: bool) -> None:
-    """`trimtab schedule jobs.csv`."""
-    from trimtab.stages.schedule import schedule_file
-
-    result = schedule_file(jobs, cluster, budget)
-    _save_program(result, save)
-    if as_json:
-        _print_json({"command": "schedule", **_stage_json(result)})
-    else:
-        print_stage(result)
-
-
-def pack_pods(pods: Path, nodes: Path, budget: float, *, save: Path | None, as_json: bool) -> None:
-    """`trimtab pack pods.csv`."""
-    from trimtab.stages.pack import pack_files
-
-    result = pack_files(pods, nodes, budget)
-    _save_program(result, save)
-    if as_json:
-        _print_json({"command": "pack", **_stage_json(result)})
-    else:
-        print_stage(result)
-
-
-def forecast_trace(trace: Path, hours: float, out_file: Path | None, budget: float, *, as_json: bool) -> None:
-    """`trimtab forecast traffic.csv`."""
-    from trimtab.stages.forecast import forecast_file
-
-    result = forecast_file(trace, hours, out_file, budget)
-    if as_json:
-        _print_json({"command": "forecast", **_stage_json(result)})
-    else:
-        print_stage(result)
-
-
-def defer_series(
-    series: Path,
-    hours: tuple[float, float],
-    picked: tuple[str, str],
-    *,
-    is_whole: bool,
-    ahead: Path | None,
-    as_json: bool,
-) -> None:
-    """`trimtab defer series.csv`; hours: of work, within which; picked: a column, rows."""
-    from trimtab.cluster.deferring.series import Source
-    from trimtab.stages.defer import defer_file
-
-    column, rows = picked
-    beside = None if ahead is None else Source(str(ahead), "", rows)
-    result = defer_file(Source(str(series), column, rows), *hours, is_whole=is_whole, ahead=beside)
-    if as_json:
-        _print_json({"command": "defer", **_stage_json(result)})
-    else:
-        print_stage(result)
-
-
-def spot_traces(traces: list[Path], job: tuple[float, float, float, float], *, as_json: bool) -> None:
-    """`trimtab spot trace.json`; job: hours of work, hours until the deadline, hours a start, price of spot."""
-    from trimtab.cluster.deferring.spot import Job
-    from trimtab.stages.defer import spot_files
-
-    result = spot_files(traces, (Job(*job),))
-    if as_json:
-        _print_json({"command": "spot", **_stage_json(result)})
-    else:
-        print_stage(result)
-
-
 def init(table: Path, target: str, folder: Path, *, force: bool) -> None:
     """`trimtab init`."""
     from trimtab.initialise import write_config
@@ -210,7 +88,7 @@ def history(folder: Path, *, as_json: bool) -> None:
     """`trimtab history`."""
     decisions = app.history(folder)
     if as_json:
-        _print_json({"command": "history", "decisions": [dump(one.event) for one in decisions]})
+        print_json({"command": "history", "decisions": [dump(one.event) for one in decisions]})
         return
     table = Table("decision", "when", "outcome", "by", "CPU-s", box=None)
     for one in decisions:
@@ -225,7 +103,7 @@ def show(folder: Path, decision: str, *, as_json: bool) -> None:
     trail = app.trail(folder, decision)
     if as_json:
         events = [{"position": one.position, "at": one.at.isoformat(), "event": dump(one.event)} for one in trail]
-        _print_json({"command": "show", "trail": events})
+        print_json({"command": "show", "trail": events})
         return
     from trimtab.faces.cli.trail import trail_lines
 
@@ -237,7 +115,7 @@ def change(kind: str, folder: Path, decision: str, *, as_json: bool) -> None:
     """`trimtab apply` and `trimtab revert`."""
     change_id, path = (app.apply_decision if kind == "apply" else app.revert_decision)(folder, decision)
     if as_json:
-        _print_json({"command": kind, "change": change_id, "file": str(path)})
+        print_json({"command": kind, "change": change_id, "file": str(path)})
         return
     undo = f"undo with `trimtab revert {decision}`" if kind == "apply" else "the former plan stands again"
     out.print(f"{change_id}: {path} ({undo})")
@@ -247,7 +125,7 @@ def verify(folder: Path, *, as_json: bool) -> bool:
     """`trimtab ledger verify`."""
     broken, count, head = app.verify(folder)
     if as_json:
-        _print_json({"command": "ledger verify", "broken": broken, "events": count, "head": head})
+        print_json({"command": "ledger verify", "broken": broken, "events": count, "head": head})
     elif broken is None:
         out.print(f"whole: {count:,} events, head {head}")
     else:
@@ -309,7 +187,7 @@ def _print_bill(sums: Totals) -> None:
     )
 
 
-def _stage_json(result: StageResult) -> dict[str, Any]:
+def stage_json(result: StageResult) -> dict[str, Any]:
     return {
         "name": result.stage,
         "decision": result.decision,
@@ -331,5 +209,5 @@ def _bill_json(sums: Totals) -> dict[str, Any]:
     }
 
 
-def _print_json(content: dict[str, Any]) -> None:
+def print_json(content: dict[str, Any]) -> None:
     print(json.dumps({"schema": SCHEMA, **content}, ensure_ascii=False))

@@ -21,6 +21,7 @@ from trimtab.faces.cli.options import (
     TRAINING,
     WORK,
     AsJson,
+    Certificate,
     Folder,
     MetricsPort,
     NoModel,
@@ -134,15 +135,15 @@ def scale(
     target: Target = "",
     as_json: AsJson = False,
     no_model: NoModel = False,
-    certificate: Annotated[Path | None, typer.Option(help="write a page of evidence (.html), for a .csv")] = None,
+    certificate: Certificate = None,
     budget: Annotated[float, typer.Option(help="CPU seconds of search, for a .csv")] = 60.0,
     save: Save = None,
 ) -> None:
     """Choose the replica policy, by replaying the traffic (of a pipeline, or a .csv of times or rates)."""
-    from trimtab.faces.cli import commands
+    from trimtab.faces.cli import commands, histories
 
     if place.suffix == ".csv" and not target:
-        commands.scale_trace(place, certificate, budget, save=save, as_json=as_json)
+        histories.scale(place, budget, histories.Output(save, certificate, as_json))
     else:
         commands.stage("scale", place, target, as_json=as_json, with_model=not no_model)
 
@@ -173,12 +174,14 @@ def balance(
     speeds: Annotated[str, typer.Option(help="of the backends in turn, such as 1,1,0.5")] = "1",
     load: Annotated[float, typer.Option(help="stretch time to this share of the capacity; 0: as it came")] = 0.0,
     save: Save = None,
+    certificate: Certificate = None,
     as_json: AsJson = False,
 ) -> None:
     """Choose the routing policy, by replaying a request log through routers and backends."""
-    from trimtab.faces.cli import commands
+    from trimtab.faces.cli import histories
 
-    commands.balance_log(requests, (backends, routers, slots), speeds, load=load, save=save, as_json=as_json)
+    shape, output = (backends, routers, slots), histories.Output(save, certificate, as_json)
+    histories.balance(requests, shape, speeds, load, output)
 
 
 @balance_app.command("run")
