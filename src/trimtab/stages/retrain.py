@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from trimtab.adapters.models.artifact import about
+from trimtab.adapters.runners.local import LocalRunner
 from trimtab.core.model import Json
 from trimtab.core.wire import dump, load
-from trimtab.monitoring.retraining.losses import Production
+from trimtab.monitoring.retraining.losses import Production, train_ahead
 from trimtab.monitoring.retraining.plan import NEVER, RetrainingPlan
 from trimtab.monitoring.retraining.problem import Retraining, ideas
 from trimtab.pipeline import Results, Row, StageResult
@@ -27,7 +28,7 @@ from trimtab.stages.trainer import TRAINER
 from trimtab.training.selection.fitting import Request
 from trimtab.training.selection.plan import ModelPlan
 from trimtab.views import decision_view
-from trimtab.workplace import Workplace
+from trimtab.workplace import Workplace, cores
 
 Metrics = Mapping[str, Mapping[str, float]]
 
@@ -36,8 +37,12 @@ def run(workplace: Workplace, results: Results) -> StageResult:
     """Choose the retraining policy."""
     config = workplace.config
     every = config.production.retrain_every
+    production = _production(workplace, results)
+    # Trained one thread each, and side by side: two threads of one training cost more CPU than they save time.
+    with LocalRunner(cores()) as runner:
+        trained = train_ahead(production, runner, workplace.limits)
     problem = Retraining(
-        production=_production(workplace, results),
+        production=production,
         quality_value=config.production.quality_value,
         cpu_hour=config.prices.cpu_hour,
         label=config.prices.label,
@@ -69,7 +74,7 @@ def run(workplace: Workplace, results: Results) -> StageResult:
         "tables": [_policies_table(metrics)],
         "plots": [_bars(metrics)],
     }
-    return StageResult("retrain", row, decision_view(decision, problem.objective), facts, (), decision.spent)
+    return StageResult("retrain", row, decision_view(decision, problem.objective), facts, (), decision.spent + trained)
 
 
 def _production(workplace: Workplace, results: Results) -> Production:

@@ -17,9 +17,12 @@ from trimtab.adapters.models.artifact import Fitted
 from trimtab.adapters.models.metrics import GOAL, score
 from trimtab.adapters.sources.dataset import Dataset, DataSpec, load, part
 from trimtab.core.budget import Stopwatch
-from trimtab.core.model import Json
+from trimtab.core.errors import InputError
+from trimtab.core.model import Failure, Json, Spend
 from trimtab.core.portable import imported
-from trimtab.core.wire import digest
+from trimtab.core.ports import Limits, Runner, Task
+from trimtab.core.wire import digest, dump
+from trimtab.core.wire import load as load_wire
 from trimtab.monitoring.windows import windows
 
 Vector = npt.NDArray[np.float64]
@@ -77,7 +80,7 @@ def production_windows(production: Production) -> tuple[slice, ...]:
 @functools.lru_cache(maxsize=64)
 def model_before(production: Production, window: int) -> Trained:
     """Train on all rows before a window, or read what an earlier replay kept."""
-    place = Path(production.cache) / "production" / f"{production.key}-{window}.npz"
+    place = _place(production, window)
     if place.exists():
         with np.load(place) as kept:
             return Trained(kept["predicted"], float(kept["cpu_seconds"]))
@@ -90,6 +93,33 @@ def model_before(production: Production, window: int) -> Trained:
     made = Trained(fitted.predict_table(later.rows(first, len(later)).table), seconds)
     _keep(place, made)
     return made
+
+
+def train_ahead(production: Production, runner: Runner, limits: Limits) -> Spend:
+    """Train every window's model that is not kept yet, as many at a time as the runner works on; what that took.
+
+    Raises InputError when one cannot be trained within the limits.
+    """
+    recipe: Json = dump(production)
+    missing = [i for i in range(len(production_windows(production))) if not _place(production, i).exists()]
+    tasks = [
+        Task(f"{__name__}:keep_before", {"production": recipe, "window": i}, f"{production.key}-{i}", limits)
+        for i in missing
+    ]
+    spent = Spend()
+    for window, result in zip(missing, runner.map(tasks), strict=True):
+        if isinstance(result.outcome, Failure):
+            raise InputError(
+                f"the model cannot be trained before window {window} of production: {result.outcome.reason}",
+                hint="raise budget.measurement_seconds or budget.memory_gb, or lengthen production.window_days",
+            )
+        spent += result.cost
+    return spent
+
+
+def keep_before(*, production: Json, window: int) -> Json:
+    """Train the model before a window and keep it: what a task of `train_ahead` does in a child process."""
+    return model_before(load_wire(Production, production), window).cpu_seconds
 
 
 def loss_between(production: Production, model: int, window: int, rows: npt.NDArray[np.int64] | None = None) -> float:
@@ -107,6 +137,10 @@ def training_cpu_seconds(production: Production) -> float:
     """What one training takes, the median of those that were done."""
     count = len(production_windows(production))
     return float(np.median([model_before(production, i).cpu_seconds for i in range(count)]))
+
+
+def _place(production: Production, window: int) -> Path:
+    return Path(production.cache) / "production" / f"{production.key}-{window}.npz"
 
 
 def _keep(place: Path, made: Trained) -> None:
