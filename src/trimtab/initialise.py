@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,12 @@ import pyarrow.compute as pc
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from trimtab.adapters.files import write_whole
 from trimtab.adapters.models.metrics import FOR_TASK
 from trimtab.adapters.sources.dataset import DataSpec, load
 from trimtab.adapters.sources.tables import read_table
 from trimtab.config import Config
-from trimtab.core.errors import InputError, TargetError
+from trimtab.core.errors import InputError
 
 TITLES = {
     "data": "The table, and what is asked of it",
@@ -52,15 +52,7 @@ def write_config(table: Path, target: str, folder: Path, *, force: bool = False)
     guesses = guess(table, target)
     name = (folder.resolve().name or "pipeline").replace('"', "")
     text = _text(name, _relative(table, folder), target, guesses)
-    try:
-        with tempfile.NamedTemporaryFile("w", dir=folder, delete=False, encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(file.name, 0o644)
-        os.replace(file.name, to)
-    except OSError as error:
-        raise TargetError(
-            f"{to} cannot be written: {error.strerror}", hint="choose a folder that you may write"
-        ) from None
+    write_whole(to, text)
     return to, guesses
 
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from trimtab.adapters.runners.local import LocalRunner
 from trimtab.core.budget import Meter
 from trimtab.core.errors import InputError
 from trimtab.core.loop import optimize
+from trimtab.core.model import Spend
+from trimtab.core.ports import Limits
+from trimtab.monitoring.retraining.losses import production_windows, train_ahead
 from trimtab.monitoring.retraining.plan import ALWAYS, NEVER, SKI_RENTAL, TRIGGERED, RetrainingPlan
 from trimtab.monitoring.retraining.problem import CAPABILITY, Retraining, ideas
 from trimtab.monitoring.retraining.replay import Costs, Outcome, hindsight, replay
@@ -95,3 +100,15 @@ def test_too_little_production_is_refused(tmp_path: Path) -> None:
     few = replace(problem, production=replace(problem.production, window_days=60))
     with pytest.raises(InputError, match="windows"):
         few.half("search")
+
+
+def test_models_are_trained_ahead_in_children_once_and_what_cannot_be_trained_is_said(tmp_path: Path) -> None:
+    production = CAPABILITY.sample(tmp_path, 0).production
+    count = len(production_windows(production))
+    with LocalRunner(2) as runner:
+        assert train_ahead(production, runner, Limits()).cpu_seconds > 0
+        assert len(list(Path(production.cache).rglob(f"{production.key}-*.npz"))) == count
+        assert train_ahead(production, runner, Limits()) == Spend()
+        broken = replace(production, trainer="json:loads")
+        with pytest.raises(InputError, match="cannot be trained before window 0"):
+            train_ahead(broken, runner, Limits())

@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from markupsafe import Markup
 
 from trimtab import __version__
-from trimtab.core.errors import TargetError
+from trimtab.adapters.files import write_whole
 from trimtab.faces.plots import svg
 from trimtab.pipeline import StageResult
 
@@ -35,7 +35,4 @@ def write_certificate(result: StageResult, to: Path, about: Mapping[str, str]) -
         plots=[Markup(svg(plot)) for plot in facts.get("plots", ())],  # made by us, text inside is escaped
         **about,
     )
-    try:
-        to.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise TargetError(f"{to} cannot be written: {error.strerror}", hint="choose another file") from None
+    write_whole(to, text)

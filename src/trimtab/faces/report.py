@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,8 +10,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, select_autoescape
 from markupsafe import Markup
 
+from trimtab.adapters.files import write_whole
 from trimtab.bill import Bill
-from trimtab.core.errors import TargetError
 from trimtab.faces.plots import number, svg
 from trimtab.pipeline import Results, StageResult, total
 from trimtab.totals import Totals, totals
@@ -28,13 +26,7 @@ def write_report(workplace: Workplace, results: Results, to: Path) -> Path:
     Raises TargetError when the file cannot be written.
     """
     page = render(workplace, results)
-    try:
-        with tempfile.NamedTemporaryFile("w", dir=to.parent, suffix=".html", delete=False, encoding="utf-8") as file:
-            file.write(page)
-        os.chmod(file.name, 0o644)
-        os.replace(file.name, to)
-    except OSError as error:
-        raise TargetError(f"{to}: {error.strerror}", hint="name another place with --report") from None
+    write_whole(to, page)
     return to
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from trimtab.adapters.files import write_whole
 from trimtab.adapters.runners.local import LocalRunner
 from trimtab.adapters.sources.tables import fingerprint
 from trimtab.cluster.forecasting.ahead import Series
@@ -13,7 +14,7 @@ from trimtab.cluster.forecasting.intervals import bounds, covered
 from trimtab.cluster.forecasting.plan import PEERS, ForecastPlan
 from trimtab.cluster.forecasting.problem import Forecasting, Half, ideas, made
 from trimtab.core.budget import Meter
-from trimtab.core.errors import InputError, TargetError
+from trimtab.core.errors import InputError
 from trimtab.core.loop import optimize
 from trimtab.core.model import Decision, Json
 from trimtab.core.ports import Limits
@@ -177,9 +178,4 @@ def _write(result: StageResult, out: Path) -> None:
     lines = [",".join(names)]
     for place, values in enumerate(zip(*columns, strict=True)):
         lines.append(",".join(f"{one:.6g}" for one in ((place + 1) * step, *values)))
-    try:
-        partial = out.with_name(f".{out.name}.partial")
-        partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        partial.replace(out)
-    except OSError as error:
-        raise TargetError(f"{out} cannot be written: {error.strerror}", hint="choose another file") from None
+    write_whole(out, "\n".join(lines) + "\n")

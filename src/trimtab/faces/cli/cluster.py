@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,24 @@ import typer
 from trimtab.faces.cli.options import CLUSTER, AsJson, Certificate, Save
 
 app = typer.Typer()
+
+
+@app.command(rich_help_panel=CLUSTER)
+def fetch(
+    server: Annotated[str, typer.Argument(help="a Prometheus server, such as http://localhost:9090")],
+    query: Annotated[str, typer.Option(help="PromQL, such as 'sum(rate(http_requests_total[1m]))'")],
+    out: Annotated[Path, typer.Option(help="the .csv to write")],
+    days: Annotated[float, typer.Option(help="of history, until now")] = 14.0,
+    step: Annotated[int, typer.Option(help="seconds from value to value")] = 60,
+    by: Annotated[str, typer.Option(help="the label that tells series apart, such as pod")] = "",
+    column: Annotated[str, typer.Option(help="a name for the values, such as memory")] = "rate",
+) -> None:
+    """Fetch a history from Prometheus into a .csv, for the verbs that take one (token: TRIMTAB_PROMETHEUS_TOKEN)."""
+    from trimtab.adapters.sources.prometheus import RangeQuery
+    from trimtab.faces.cli import histories
+
+    now = time.time() // step * step if step > 0 else time.time()
+    histories.fetch(RangeQuery(server, query, now - days * 86_400, now, step, by, column), out)
 
 
 @app.command(rich_help_panel=CLUSTER)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from trimtab.core.errors import TargetError
-from trimtab.faces.cli.commands import print_json, print_stage, stage_json
+from trimtab.adapters.files import write_whole
+from trimtab.faces.cli.commands import out, print_json, print_stage, stage_json
 from trimtab.pipeline import StageResult
+
+if TYPE_CHECKING:
+    from trimtab.adapters.sources.prometheus import RangeQuery
 
 
 @dataclass(frozen=True)
@@ -24,12 +28,7 @@ class Output:
 def finish(result: StageResult, files: Sequence[Path], output: Output) -> None:
     """Write the chosen program and the certificate, and print. Raises TargetError."""
     if output.save is not None:
-        try:
-            output.save.write_text(str(result.facts["program"]), encoding="utf-8")
-        except OSError as error:
-            raise TargetError(
-                f"{output.save} cannot be written: {error.strerror}", hint="choose another file"
-            ) from None
+        write_whole(output.save, str(result.facts["program"]))
     if output.certificate is not None:
         from trimtab.faces.certificate import write_certificate
         from trimtab.stages.bench import evidence
@@ -104,3 +103,12 @@ def spot(traces: list[Path], job: tuple[float, float, float, float], output: Out
     from trimtab.stages.defer import spot_files
 
     finish(spot_files(traces, (Job(*job),)), traces, output)
+
+
+def fetch(query: RangeQuery, to: Path) -> None:
+    """`trimtab fetch http://localhost:9090 --query …`."""
+    from trimtab.adapters.sources.prometheus import fetched
+
+    text, rows = fetched(query, os.environ.get("TRIMTAB_PROMETHEUS_TOKEN", ""))
+    write_whole(to, text)
+    out.print(f"wrote {rows:,} rows to {to}", markup=False)
