@@ -38,15 +38,20 @@ if TYPE_CHECKING:
         tune,
         verify,
     )
+    from trimtab.training.tracking.track import track
 
 __all__ = [
     "apply", "balance", "check", "convert", "defer", "drift", "forecast", "history", "init", "pack", "package",
-    "retrain", "revert", "rightsize", "run", "scale", "schedule", "show", "spot", "tune", "verify",
+    "retrain", "revert", "rightsize", "run", "scale", "schedule", "show", "spot", "track", "tune", "verify",
 ]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
     # Lazily: `import trimtab` must stay as light as `trimtab --help`.
+    if name == "track":
+        from trimtab.training.tracking.track import track
+
+        return track
     if name in __all__:
         from trimtab.faces import python
 

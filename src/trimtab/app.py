@@ -17,7 +17,7 @@ from trimtab.core.errors import InputError
 from trimtab.core.events import Decided, Event, Recorded, StageEnded
 from trimtab.core.model import Decision, Proposal, Trial
 from trimtab.pipeline import Progress, Results, StageResult, run_stages
-from trimtab.stages import STAGES, stages_for
+from trimtab.stages.order import STAGES, stages_for
 from trimtab.workplace import Seen, Workplace, open_workplace
 
 

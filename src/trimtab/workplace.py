@@ -12,14 +12,15 @@ from typing import TypeVar
 import pyarrow.parquet
 
 from trimtab import __version__
-from trimtab.adapters.ledger import SqlLedger, open_ledger
+from trimtab.adapters.files import make_store
+from trimtab.adapters.ledger import SqlLedger, ledger_in
 from trimtab.adapters.meters import host
 from trimtab.adapters.runners.local import LocalRunner
 from trimtab.adapters.sources.dataset import DataSpec, unknown_column
 from trimtab.adapters.sources.tables import fingerprint, materialise, read_table
 from trimtab.config import Config
 from trimtab.core.budget import Meter
-from trimtab.core.errors import InputError, TargetError
+from trimtab.core.errors import InputError
 from trimtab.core.events import Event, Recorded
 from trimtab.core.ports import LanguageModel, Limits, Proposer, Runner
 
@@ -101,7 +102,7 @@ def open_workplace(
 
     store = make_store(folder)
     with ExitStack() as stack:
-        ledger = open_ledger(os.environ.get("TRIMTAB_LEDGER", store / "ledger.db"))
+        ledger = ledger_in(folder)
         stack.callback(ledger.close)
         spec = data_spec(config, folder, store)
         watched = WatchedLedger(ledger, seen)
@@ -122,20 +123,6 @@ def open_workplace(
             tokens=tokens,
             fingerprints={"data": spec.fingerprint, "code": _code_fingerprint(config, folder)},
         )
-
-
-def make_store(folder: Path) -> Path:
-    """The pipeline's own folder for trimtab. Raises TargetError when it cannot be made."""
-    store = folder / ".trimtab"
-    try:
-        store.mkdir(exist_ok=True)
-    except OSError as error:
-        raise TargetError(
-            f"{store} cannot be made: {error.strerror}", hint="choose a folder that you may write"
-        ) from None
-    if not os.access(store, os.W_OK):
-        raise TargetError(f"{store} cannot be written", hint="choose a folder that you may write")
-    return store
 
 
 def data_spec(config: Config, folder: Path, store: Path) -> DataSpec:

@@ -12,6 +12,7 @@ cut, not a crash, may cost the last of them, and then leaves a shorter chain tha
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,9 +22,21 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from trimtab.adapters.ledger_rows import EVENTS, GUARDS, HEAD, METADATA, chained, hashed, recorded
+from trimtab.adapters.files import make_store
+from trimtab.adapters.ledger_rows import (
+    EVENTS,
+    GUARDS,
+    HEAD,
+    METADATA,
+    RUN_VALUES,
+    RUNS,
+    chained,
+    hashed,
+    indexed,
+    recorded,
+)
 from trimtab.core.errors import InputError, OutsideError
-from trimtab.core.events import ChangeDone, ChangeIntended, Decided, Event, Recorded, StageEnded
+from trimtab.core.events import ChangeDone, ChangeIntended, Decided, Event, Recorded, RunEnded, StageEnded
 
 E = TypeVar("E", bound=Event)
 
@@ -32,7 +45,7 @@ _LOCK = 7_286_234_512  # an arbitrary number of ours, for PostgreSQL's advisory 
 _ADDRESS = "postgresql+psycopg://user@host/name, or the path of a file"
 _PAGE = 5_000  # rows read at once while verifying
 _READ_HEAD = sa.select(HEAD.c.position, HEAD.c.sha256)
-_INSERT = sa.insert(EVENTS)
+_INSERT, _INSERT_RUN, _INSERT_VALUES = sa.insert(EVENTS), sa.insert(RUNS), sa.insert(RUN_VALUES)
 _MOVE_HEAD = sa.update(HEAD).values(position=sa.bindparam("to"), sha256=sa.bindparam("hash"))
 
 
@@ -55,6 +68,9 @@ class SqlLedger:
             rows = chained(events, row.position, row.sha256)
             connection.execute(_INSERT, rows)
             connection.execute(_MOVE_HEAD, {"to": rows[-1]["position"], "hash": rows[-1]["sha256"]})
+            for at, event in enumerate(events, row.position + 1):
+                if isinstance(event, RunEnded):
+                    _index(connection, event, at)
 
     def events(self, kind: type[E], *, study: str | None = None) -> Iterator[Recorded[E]]:
         """Events of one kind, oldest first."""
@@ -101,6 +117,10 @@ class SqlLedger:
         while rows:
             yield from rows
             rows = self._rows(query.where(EVENTS.c.position > rows[-1].position))
+
+    def select(self, query: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
+        """Rows of a query on the tables of `ledger_rows`."""
+        return self._rows(query)
 
     def close(self) -> None:
         """Give up the connection."""
@@ -166,8 +186,13 @@ def open_ledger(place: str | Path) -> SqlLedger:
     return SqlLedger(engine)
 
 
+def ledger_in(folder: Path) -> SqlLedger:
+    """The ledger of a folder, made if need be, or the one that TRIMTAB_LEDGER names. Raises as `open_ledger`."""
+    return open_ledger(os.environ.get("TRIMTAB_LEDGER") or make_store(folder) / "ledger.db")
+
+
 def _prepare(engine: sa.Engine) -> None:
-    if sa.inspect(engine).has_table(HEAD.name):
+    if {HEAD.name, RUN_VALUES.name} <= set(sa.inspect(engine).get_table_names()):
         return
     with engine.connect() as connection:
         if engine.dialect.name == "sqlite":
@@ -180,6 +205,13 @@ def _prepare(engine: sa.Engine) -> None:
         if connection.execute(sa.select(HEAD.c.one)).first() is None:
             connection.execute(sa.insert(HEAD).values(one=1, position=0, sha256=""))
         connection.commit()
+
+
+def _index(connection: sa.Connection, event: RunEnded, position: int) -> None:
+    run, values = indexed(event, position)
+    connection.execute(_INSERT_RUN, run)
+    if values:
+        connection.execute(_INSERT_VALUES, values)
 
 
 def _url(place: str | Path) -> sa.URL:

@@ -14,7 +14,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from trimtab.core.errors import OutsideError
-from trimtab.core.events import EVENT_TYPES, Event, Recorded, filed_under
+from trimtab.core.events import EVENT_TYPES, Event, Recorded, RunEnded, filed_under
+from trimtab.core.model import Json
 from trimtab.core.wire import dump, load
 
 KINDS = {kind.__name__: kind for kind in EVENT_TYPES}
@@ -37,6 +38,35 @@ HEAD = sa.Table(
     sa.Column("one", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("position", sa.BigInteger, nullable=False),
     sa.Column("sha256", sa.String(64), nullable=False),
+)
+# An index of the runs that have ended, made from their events: it can be made again, and is no evidence itself.
+RUNS = sa.Table(
+    "trimtab_runs",
+    METADATA,
+    sa.Column("run", sa.String(32), primary_key=True),
+    sa.Column("position", sa.BigInteger, nullable=False),
+    sa.Column("began", sa.String(32), nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("by", sa.String(16), nullable=False),
+    sa.Column("status", sa.String(16), nullable=False),
+    sa.Column("seconds", sa.Float, nullable=False),
+    sa.Column("cpu_seconds", sa.Float, nullable=False),
+    sa.Column("peak_bytes", sa.BigInteger, nullable=False),
+    sa.Index("trimtab_runs_by_time", "began"),
+    sa.Index("trimtab_runs_by_name", "name", "began"),
+    sa.Index("trimtab_runs_by_status", "status", "began"),
+)
+RUN_VALUES = sa.Table(
+    "trimtab_run_values",
+    METADATA,
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("run", sa.String(32), nullable=False),
+    sa.Column("is_metric", sa.Boolean, nullable=False),
+    sa.Column("number", sa.Float),
+    sa.Column("text", sa.Text),
+    sa.Index("trimtab_run_values_by_number", "name", "number", "run"),
+    sa.Index("trimtab_run_values_by_text", "name", "text", "run"),
+    sa.Index("trimtab_run_values_by_run", "run"),
 )
 GUARDS = {
     "sqlite": (
@@ -70,6 +100,27 @@ def chained(events: Sequence[Event], position: int, before: str) -> list[dict[st
         before = hashed(position, at, kind, study, body, before)
         rows.append({"position": position, "at": at, "kind": kind, "study": study, "body": body, "sha256": before})
     return rows
+
+
+def indexed(event: RunEnded, position: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The rows of a run in the index: its own, and one for each parameter and metric."""
+    run = {
+        "run": event.run, "position": position, "began": event.began, "name": event.name, "by": event.by,
+        "status": event.status, "seconds": event.spent.wall_seconds, "cpu_seconds": event.spent.cpu_seconds,
+        "peak_bytes": event.spent.peak_rss_bytes,
+    }  # fmt: skip
+    values = []
+    for is_metric, named in ((False, event.parameters), (True, event.metrics)):
+        for name, value in named.items():
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            number, text = (float(value), None) if is_number else (None, _spelled(value))  # type: ignore[arg-type]
+            values.append({"name": name, "run": event.run, "is_metric": is_metric, "number": number, "text": text})
+    return run, values
+
+
+def _spelled(value: Json) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")  # what every database takes
 
 
 def hashed(position: int, at: str, kind: str, study: str, body: str, before: str) -> str:

@@ -118,17 +118,72 @@ class StageEnded:
     findings: tuple[Mapping[str, Json], ...] = field(default=())
 
 
-Event: TypeAlias = StudyOpened | Measured | Judged | Decided | ModelCalled | ChangeIntended | ChangeDone | StageEnded
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A text that many events may name by its hash, such as an environment's list of packages or a diff."""
+
+    sha256: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunBegan:
+    """A training run is under way; without a RunEnded behind it, its process was killed or lives."""
+
+    run: str
+    name: str
+    by: str  # "track", "watch", …
+    began: str  # ISO 8601, UTC
+    command: tuple[str, ...]
+    host: Mapping[str, Json]
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnded:
+    """A training run as it was seen. Hashes name `Kept` texts; `code` tells commit, script and diff where known.
+
+    metrics: last values, "nan" where there was none; curves: (step, value); data: SHA-256 by file; labels: (from,
+    until, what held it back), in seconds; changes: what was tried while it ran.
+    """
+
+    run: str
+    name: str
+    by: str
+    status: str  # "done", "failed", "killed"
+    began: str
+    command: tuple[str, ...]
+    parameters: Mapping[str, Json]
+    metrics: Mapping[str, Json]
+    curves: Mapping[str, tuple[tuple[int, float], ...]]
+    environment: str
+    code: Mapping[str, Json]
+    data: Mapping[str, str]
+    host: Mapping[str, Json]
+    spent: Spend
+    labels: tuple[tuple[float, float, str], ...] = ()
+    changes: tuple[Mapping[str, Json], ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+Event: TypeAlias = (
+    StudyOpened | Measured | Judged | Decided | ModelCalled | ChangeIntended | ChangeDone | StageEnded
+    | Kept | RunBegan | RunEnded
+)  # fmt: skip
 EVENT_TYPES: tuple[type[Event], ...] = (
-    StudyOpened, Measured, Judged, Decided, ModelCalled, ChangeIntended, ChangeDone, StageEnded,
+    StudyOpened, Measured, Judged, Decided, ModelCalled, ChangeIntended, ChangeDone, StageEnded, Kept, RunBegan,
+    RunEnded,
 )  # fmt: skip
 
 E = TypeVar("E", covariant=True)
 
 
 def filed_under(event: Event) -> str:
-    """The key that `Ledger.events(..., study=key)` finds an event by: a change's decision, a stage's inputs."""
+    """The key that `Ledger.events(..., study=key)` finds an event by: a change's decision, a stage's inputs, a run."""
     match event:
+        case RunBegan() | RunEnded():
+            return event.run
+        case Kept():
+            return event.sha256
         case ChangeIntended() | ChangeDone():
             return event.decision
         case StageEnded():

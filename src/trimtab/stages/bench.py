@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from trimtab.adapters.ledger import SqlLedger, open_ledger
+from trimtab.adapters.files import make_store
+from trimtab.adapters.ledger import SqlLedger, ledger_in
 from trimtab.adapters.sources.tables import fingerprint
 from trimtab.core.budget import Meter
 from trimtab.core.ports import Proposer
 from trimtab.language import open_writer
-from trimtab.workplace import make_store
 
 TOKENS, DOLLARS = 200_000, 1.0  # that a language model may use for one command
 
@@ -32,7 +31,7 @@ def open_bench(name: str) -> Iterator[Bench]:
     """Open the bench of the present folder. Raises TargetError when the folder cannot be written."""
     store = make_store(Path.cwd())
     with ExitStack() as stack:
-        ledger = open_ledger(os.environ.get("TRIMTAB_LEDGER", store / "ledger.db"))
+        ledger = ledger_in(Path.cwd())
         stack.callback(ledger.close)
         writer = stack.enter_context(open_writer(store, ledger, name, Meter(dollars=DOLLARS, tokens=TOKENS)))
         yield Bench(store, ledger, writer)
@@ -40,7 +39,7 @@ def open_bench(name: str) -> Iterator[Bench]:
 
 def evidence(files: Sequence[Path]) -> dict[str, str]:
     """What a certificate says of any decision made on files: source, sha256, split and the ledger's state."""
-    with closing(open_ledger(os.environ.get("TRIMTAB_LEDGER", make_store(Path.cwd()) / "ledger.db"))) as ledger:
+    with closing(ledger_in(Path.cwd())) as ledger:
         length, head = ledger.head()
     return {
         "source": ", ".join(one.name for one in files),

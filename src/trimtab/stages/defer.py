@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from trimtab.adapters.files import make_store
 from trimtab.adapters.runners.local import LocalRunner
 from trimtab.adapters.sandbox import Confinement
 from trimtab.adapters.sources.tables import fingerprint, require_file
@@ -29,7 +30,6 @@ from trimtab.proposers.rules import Rules
 from trimtab.stages.bench import open_bench
 from trimtab.stages.deciding import Ideas, author, chosen_plan, gain_text, method, require_decided
 from trimtab.views import decision_view
-from trimtab.workplace import make_store
 
 P = TypeVar("P")
 

@@ -1,4 +1,4 @@
 """The training area: PROBLEMS lists its capabilities by import path, PARTS its folders that decide nothing."""
 
 PROBLEMS: tuple[str, ...] = ("trimtab.training.selection.problem:CAPABILITY",)
-PARTS: tuple[str, ...] = ("allocation",)
+PARTS: tuple[str, ...] = ("allocation", "tracking")

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from trimtab import app
 from trimtab.core.wire import dump
+from trimtab.faces.cli.printing import out, print_json
 from trimtab.faces.cli.progress import StageProgress
 from trimtab.faces.report import write_report
 from trimtab.pipeline import StageResult, total
 from trimtab.totals import Totals, totals
-from trimtab.views import SCHEMA, spent_view
-
-# Into a file or a pipe, lines are as long as a page is wide; a terminal says how wide it is.
-out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+from trimtab.views import spent_view
 
 
 def run(place: Path, *, as_json: bool, with_model: bool) -> None:
@@ -207,7 +202,3 @@ def _bill_json(sums: Totals) -> dict[str, Any]:
         "net_dollars": sums.saved_dollars,
         "net_dollars_against_free_defaults": sums.saved_against_free_dollars,
     }
-
-
-def print_json(content: dict[str, Any]) -> None:
-    print(json.dumps({"schema": SCHEMA, **content}, ensure_ascii=False))

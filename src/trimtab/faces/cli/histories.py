@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trimtab.adapters.files import write_whole
-from trimtab.faces.cli.commands import out, print_json, print_stage, stage_json
+from trimtab.faces.cli.commands import print_stage, stage_json
+from trimtab.faces.cli.printing import out, print_json
 from trimtab.pipeline import StageResult
 
 if TYPE_CHECKING:

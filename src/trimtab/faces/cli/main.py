@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-import typer.core
 
 from trimtab import __version__
 from trimtab.core.errors import TrimtabError
-from trimtab.faces.cli import cluster
+from trimtab.faces.cli import cluster, training
+from trimtab.faces.cli.groups import WithDefault
 from trimtab.faces.cli.options import (
     CLUSTER,
     DEPLOYMENT,
@@ -45,25 +45,16 @@ app.add_typer(ledger_app, name="ledger", rich_help_panel=WORK)
 app.add_typer(model_app, name="model", rich_help_panel=WORK)
 
 
-class _WithDefault(typer.core.TyperGroup):
-    """A verb with a sub-verb: `scale PLACE` replays, `scale run` runs."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Put the verb that works on the argument in front, unless a sub-verb or help is asked for."""
-        if DEFAULT_VERB in self.commands and not (args and (args[0] in self.commands or args[0] == "--help")):
-            args = [DEFAULT_VERB, *args]
-        return super().parse_args(ctx, args)
-
-
-DEFAULT_VERB = "replay"
 scale_app = typer.Typer(
-    cls=_WithDefault,
+    cls=WithDefault,
     help="Choose the replica policy by replaying traffic (of a pipeline, or a .csv of times or rates), or run one.",
 )
-balance_app = typer.Typer(cls=_WithDefault, help="Choose the routing policy, or run one.", no_args_is_help=True)
+balance_app = typer.Typer(cls=WithDefault, help="Choose the routing policy, or run one.", no_args_is_help=True)
 app.add_typer(scale_app, name="scale", rich_help_panel=CLUSTER)
 app.add_typer(balance_app, name="balance", rich_help_panel=INFERENCE)
 app.add_typer(cluster.app)
+app.add_typer(training.watch_app, name="watch", rich_help_panel=TRAINING)
+app.add_typer(training.runs_app, name="runs", rich_help_panel=TRAINING)
 
 HERE = Path(".")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from trimtab.core.errors import InputError
-from trimtab.faces.cli.commands import out
+from trimtab.faces.cli.printing import out
 
 
 def balance_run(

@@ -141,7 +141,7 @@ def _loader(one: Signals) -> Label | None:
 
 def _single(one: Signals) -> Label | None:
     least, most = ONE_CORE
-    if one.cores < 1.5 or one.top < least or one.running > most:
+    if one.cores - one.others < 1.5 or one.top < least or one.running > most:
         return None
     return Label(
         "single-thread-bound",
@@ -151,7 +151,7 @@ def _single(one: Signals) -> Label | None:
 
 
 def _unused(one: Signals) -> Label | None:
-    if one.cores < 1.5 or one.running > UNUSED * one.cores:
+    if one.cores < 1.5 or one.running + one.others > UNUSED * one.cores:
         return None
     return Label(
         "over-provisioned",
@@ -161,7 +161,8 @@ def _unused(one: Signals) -> Label | None:
 
 
 def _busy(one: Signals) -> Label | None:
-    said = f"{one.running:.1f} of {one.cores:.3g} cores were used"
+    others = f", {one.others:.1f} by others" if one.others >= OTHERS else ""
+    said = f"{one.running:.1f} of {one.cores:.3g} cores were used{others}"
     return Label("compute-bound", said, "nothing: it uses what it has")
 
 

@@ -1,0 +1,112 @@
+"""What is seen of the trainings in this process: steps, metrics, parameters. Told on as events, not too many."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from trimtab.adapters.cgroups import Groups
+from trimtab.hooks.threads import Control, ThreadTuner
+
+Say = Callable[[dict[str, Any]], None]
+
+PAUSE = 0.25  # seconds between two words about progress
+POINTS = 500  # of a curve; then every second one goes, and half as many come
+TEXT = 300  # characters of a parameter
+
+
+class Session:
+    """Takes what the hooks see. `say` gets the events; with `acts`, threads are tried while it runs."""
+
+    def __init__(self, say: Say, *, acts: bool = False) -> None:
+        self.say = say
+        self._tuner = ThreadTuner(say, cores()) if acts else None
+        self._lock = threading.Lock()
+        self._said, self._done, self._total = 0.0, 0, 0
+        self._bar = (0.0, 0.0)
+        self._strides: dict[str, tuple[int, int]] = {}  # points seen, and every how many is kept
+        self._told: dict[str, Any] = {}
+        self._leaders: dict[str, object] = {}
+
+    def step(self, control: Control | None = None, *, total: int = 0) -> None:
+        """A step of a training is done, of so many in all if that is known."""
+        self._done += 1
+        self._total = total or self._total
+        if control is not None and self._tuner is not None:
+            self._tuner.step(control)
+        now = time.monotonic()
+        if now - self._said >= PAUSE:
+            self._said = now
+            self.say({"event": "progress", "at": now, "done": self._done, "total": self._total})
+
+    def training(self, total: int) -> None:
+        """One more training begins, of so many steps: a search makes many."""
+        self._total = self._done + total
+
+    def bar(self, done: float, total: float | None) -> None:
+        """A progress bar of the script's own stands here: it knows the whole, which steps may not."""
+        now = time.monotonic()
+        if total and now - self._said >= PAUSE:
+            self._said = now
+            self.say({"event": "bar", "at": now, "done": done, "total": total})
+
+    def log(self, name: str, value: float, step: int | None = None) -> None:
+        """A metric has this value now."""
+        number = float(value)
+        with self._lock:
+            seen, stride = self._strides.get(name, (0, 1))
+            if seen and seen % (POINTS * stride) == 0:
+                stride *= 2
+            self._strides[name] = seen + 1, stride
+        is_kept = seen % stride == 0 or math.isnan(number)
+        self.say({"event": "metric", "name": name, "value": number, "step": seen if step is None else step,
+                  "is_kept": is_kept})  # fmt: skip
+
+    def parameters(self, of: str, values: Mapping[str, Any]) -> None:
+        """What a training was given; said again only when it has changed."""
+        found = {f"{of}.{name}" if of else name: _plain(value) for name, value in values.items() if value is not None}
+        with self._lock:
+            news = {name: value for name, value in found.items() if self._told.get(name, self) != value}
+            self._told |= news
+        if news:
+            self.say({"event": "parameters", "values": news})
+
+    def is_leader(self, of: str, one: object) -> bool:
+        """Whether this is the first of its kind that was seen, such as the outermost estimator."""
+        return self._leaders.setdefault(of, one) == one
+
+    def table(self, rows: int, columns: int) -> None:
+        """A model is fitted to so many rows and columns; the largest counts."""
+        if rows * columns > self._told.get("rows", 0) * self._told.get("columns", 0):
+            self._told |= {"rows": rows, "columns": columns}
+            self.say({"event": "parameters", "values": {"rows": rows, "columns": columns}})
+
+
+def appending(path: str) -> Say:
+    """Says events as lines at the end of a file, each written at once."""
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    owner = os.getpid()
+
+    def say(event: dict[str, Any]) -> None:
+        if os.getpid() == owner:  # a forked loader worker is not the training
+            os.write(file, json.dumps(event, default=str).encode() + b"\n")
+
+    return say
+
+
+def cores() -> int:
+    """How many cores this process may use, by affinity and quota."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = Groups(os.getpid()).read().cores
+    return allowed if quota is None else max(1, min(allowed, round(quota)))
+
+
+def _plain(value: Any) -> str | int | float | bool:
+    if isinstance(value, bool | int | float | str):
+        return value if not isinstance(value, str) else value[:TEXT]
+    return repr(value)[:TEXT]

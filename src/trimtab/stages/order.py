@@ -1,0 +1,31 @@
+"""The stages of `trimtab run`, in order: what each of them depends on."""
+
+from __future__ import annotations
+
+from trimtab.core.errors import InputError
+from trimtab.pipeline import Stage
+from trimtab.stages import check, convert, drift, package, retrain, scale, tune
+
+_LIMITS = ("budget.measurement_seconds", "budget.memory_gb")
+
+STAGES: tuple[Stage, ...] = (
+    Stage("check", check.run, ("data", "model.metric", "budget.check", "budget.model_calls", *_LIMITS)),
+    Stage("tune", tune.run, ("data", "model", "budget.tune", *_LIMITS), ("check",)),
+    Stage("convert", convert.run, ("model", "budget.convert", *_LIMITS), ("check", "tune")),
+    Stage("package", package.run, ("serving", "budget.package", *_LIMITS), ("check", "tune", "convert")),
+    Stage("drift", drift.run, ("production", *_LIMITS), ("check", "tune")),
+    Stage("retrain", retrain.run, ("production", "prices", "budget.retrain", *_LIMITS), ("check", "tune")),
+    Stage("scale", scale.run, ("serving", "traffic", "budget.scale", *_LIMITS), ("package",)),
+)
+
+
+def stages_for(name: str) -> tuple[Stage, ...]:
+    """A stage and those before it whose results it needs, in order."""
+    named = {stage.name: stage for stage in STAGES}
+    if name not in named:
+        raise InputError(f"there is no stage {name!r}", hint=f"known are {', '.join(named)}")
+    wanted = {name}
+    for stage in reversed(STAGES):
+        if stage.name in wanted:
+            wanted |= set(stage.needs)
+    return tuple(stage for stage in STAGES if stage.name in wanted)

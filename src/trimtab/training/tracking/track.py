@@ -1,0 +1,119 @@
+"""`with trimtab.track():` captures the trainings inside, with no other change to the code."""
+
+from __future__ import annotations
+
+import functools
+import os
+import resource
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from trimtab import hooks
+from trimtab.adapters.ledger import SqlLedger, ledger_in
+from trimtab.core.model import Spend
+from trimtab.hooks.session import Session
+from trimtab.training.allocation.heard import Heard
+from trimtab.training.tracking.runs import Origin, Outcome, write_began, write_ended
+from trimtab.training.tracking.surroundings import note_opened
+
+SHORT_SECONDS = 1.0  # a run that ends sooner is written once, at its end
+
+
+class Tracked:
+    """A run under way: what trimtab does not see by itself can be said."""
+
+    def __init__(self, run: str, session: Session) -> None:
+        self.run = run
+        self.notes: list[str] = []
+        self.paths: list[str] = []
+        self._session = session
+
+    def log(self, step: int | None = None, **metrics: float) -> None:
+        """Metrics as they are now."""
+        for name, value in metrics.items():
+            self._session.log(name, value, step)
+
+    def parameters(self, **values: object) -> None:
+        """What the training is given."""
+        self._session.parameters("", values)
+
+    def data(self, *paths: str | Path) -> None:
+        """Files that the training reads: their hashes are kept. Those that Python opens itself are seen anyway."""
+        self.paths += map(str, paths)
+
+    def note(self, text: str) -> None:
+        """A remark for the reader."""
+        self.notes.append(text)
+
+
+@contextmanager
+def track(name: str = "", *, folder: str | Path = ".", ledger: SqlLedger | None = None) -> Iterator[Tracked]:
+    """Capture a training: parameters, metrics and their curves, environment, code, data files, resources.
+
+    The run goes into the ledger of `folder` (or `TRIMTAB_LEDGER`), also when the body raises or the process is killed.
+    Raises TargetError or OutsideError when the ledger cannot be written.
+    """
+    own = _ledger(str(Path(folder).resolve()), os.environ.get("TRIMTAB_LEDGER", "")) if ledger is None else ledger
+    heard = Heard()
+
+    def say(event: dict[str, Any]) -> None:
+        heard.take(event)
+
+    session = Session(say)
+    origin = Origin(name or Path(sys.argv[0]).stem or "run", "track", tuple(sys.argv), Path.cwd())
+    run, before = Tracked(origin.run, session), _used()
+    timer = threading.Timer(SHORT_SECONDS, write_began, (own, origin))
+    timer.daemon = True
+    timer.start()
+    ends, status = (hooks.heard_by(session), note_opened(run.paths)), "failed"
+    try:
+        yield run
+        status = "done"
+    except KeyboardInterrupt:
+        status = "killed"
+        raise
+    finally:
+        for end in ends:
+            end()
+        timer.cancel()
+        timer.join()
+        spent = _difference(_used(), before)
+        outcome = Outcome(
+            status, spent, heard.parameters, heard.metrics, heard.curves, run.paths,
+            notes=tuple(run.notes),
+        )  # fmt: skip
+        write_ended(own, origin, outcome)
+
+
+@functools.cache
+def _ledger(folder: str, _: str) -> SqlLedger:
+    """Opened once: many small runs write to the same one."""
+    return ledger_in(Path(folder))
+
+
+def _used() -> Spend:
+    """Of this process and the children that it has waited for, since they began."""
+    own, others = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    return Spend(
+        cpu_seconds=own.ru_utime + own.ru_stime + others.ru_utime + others.ru_stime,
+        wall_seconds=time.perf_counter(),
+        peak_rss_bytes=max(own.ru_maxrss, others.ru_maxrss) * 1024,
+        read_bytes=512 * (own.ru_inblock + others.ru_inblock),
+        written_bytes=512 * (own.ru_oublock + others.ru_oublock),
+    )
+
+
+def _difference(now: Spend, before: Spend) -> Spend:
+    return replace(
+        now,
+        cpu_seconds=now.cpu_seconds - before.cpu_seconds,
+        wall_seconds=now.wall_seconds - before.wall_seconds,
+        read_bytes=now.read_bytes - before.read_bytes,
+        written_bytes=now.written_bytes - before.written_bytes,
+    )

@@ -1,0 +1,373 @@
+"""Watching real jobs: what is seen, what is changed, what is said at their end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from trimtab.core.errors import InputError
+from trimtab.hooks.threads import ThreadTuner, better, fewer
+from trimtab.stages.watch import watch_command
+from trimtab.training.allocation.heard import EventFile, Heard
+from trimtab.training.allocation.job import Ended, Moment, Orders, attach, run
+from trimtab.training.allocation.labels import LABELS, label
+from trimtab.training.allocation.looks import Signals
+from trimtab.training.allocation.outlook import peak_memory, time_left
+from trimtab.training.allocation.request import Past, memory_request
+
+QUIET = {
+    "seconds": 10.0, "cores": 2.0, "running": 1.9, "waiting": 0.0, "others": 0.0, "top": 0.95, "idle": 0.0,
+    "blocked": 0.0, "main_idle": 0.0, "main_busy": 1.0, "throttled": 0.0, "resident": 10**8, "memory_limit": None,
+    "memory_used": 0.0, "memory_hits": 0.0, "faults": 0.0, "read": 0.0, "written": 0.0, "bursts": 1.0, "threads": 2,
+}  # fmt: skip
+
+CASES = {
+    "quota-limited": {"throttled": 0.4},
+    "contended": {"waiting": 1.0, "others": 1.0, "running": 1.0},
+    "oversubscribed": {"waiting": 6.0, "running": 2.0},
+    "memory-bound": {"memory_used": 0.99, "memory_hits": 50.0, "faults": 300.0, "running": 0.2},
+    "checkpoint-bound": {"blocked": 0.5, "written": 5e7, "bursts": 0.2},
+    "io-bound": {"blocked": 0.6, "read": 5e7, "running": 0.3},
+    "gpu-starved": {"gpu": 0.2},
+    "gpu-bound": {"gpu": 0.95},
+    "loader-starved": {"idle": 0.6, "running": 0.4},
+    "single-thread-bound": {"running": 1.0, "top": 1.0},
+    "over-provisioned": {"running": 0.9, "top": 0.5},
+    "compute-bound": {},
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_label_names_what_holds_a_job_back(name: str) -> None:
+    found = label(Signals(**{**QUIET, **CASES[name]}))  # type: ignore[arg-type]
+    assert found.name == name
+    assert found.because
+    assert found.advice
+
+
+def test_every_label_can_be_reached() -> None:
+    assert set(CASES) == set(LABELS)
+
+
+def test_waiting_for_a_core_is_not_taken_for_idleness() -> None:
+    starved = {**QUIET, "running": 0.3, "waiting": 1.5, "others": 1.7, "idle": 0.4}
+    assert label(Signals(**starved)).name == "contended"  # type: ignore[arg-type]
+
+
+class Training:
+    """A simulated training: seconds a step by threads, which may change while it runs."""
+
+    name = "simulated"
+
+    def __init__(self, wall: dict[int, float], cpu: dict[int, float], noise: float = 0.05, seed: int = 0) -> None:
+        self.wall, self.cpu, self.threads = wall, cpu, 2
+        self.now = self.used = 0.0
+        self._rng, self._noise = np.random.default_rng(seed), noise
+
+    def get(self) -> int:
+        return self.threads
+
+    def set(self, count: int) -> None:
+        self.threads = count
+
+    def train(self, tuner: ThreadTuner, seconds: float) -> None:
+        until = self.now + seconds
+        while self.now < until:
+            factor = float(np.exp(self._rng.normal(0, self._noise)))
+            self.now += self.wall[self.threads] * factor
+            self.used += self.cpu[self.threads] * factor
+            tuner.step(self)
+
+
+def tuned(training: Training, seconds: float) -> tuple[ThreadTuner, list[dict[str, object]]]:
+    changes: list[dict[str, object]] = []
+    tuner = ThreadTuner(changes.append, 2, lambda: training.now, lambda: training.used)
+    training.train(tuner, seconds)
+    return tuner, changes
+
+
+def test_fewer_threads_are_kept_where_they_are_better() -> None:
+    contended = Training({2: 0.3, 1: 0.1}, {2: 0.32, 1: 0.1})
+    _, changes = tuned(contended, 60)
+    assert contended.threads == 1
+    assert changes[0]["is_kept"]
+
+
+def test_fewer_threads_are_put_back_where_they_are_slower() -> None:
+    quiet = Training({2: 0.06, 1: 0.1}, {2: 0.12, 1: 0.1})
+    _, changes = tuned(quiet, 300)
+    assert quiet.threads == 2
+    assert changes
+    assert not any(one["is_kept"] for one in changes)
+    # Trying costs next to nothing: steps in 300 s, against those of an undisturbed run.
+    assert sum(float(str(one["seconds"])) for one in changes) < 0.1 * 300
+
+
+def test_a_change_goes_when_it_is_no_longer_better() -> None:
+    training = Training({2: 0.3, 1: 0.1}, {2: 0.32, 1: 0.1})
+    tuner, _ = tuned(training, 60)
+    training.wall, training.cpu = {2: 0.055, 1: 0.1}, {2: 0.1, 1: 0.1}  # the neighbours have left
+    training.train(tuner, 400)
+    assert training.threads == 2
+
+
+def test_no_change_is_kept_that_is_no_better_whatever_the_noise() -> None:
+    kept = 0
+    for seed in range(200):
+        alike = Training({2: 0.1, 1: 0.1}, {2: 0.1, 1: 0.1}, noise=0.15, seed=seed)
+        _, changes = tuned(alike, 30)
+        kept += sum(bool(one["is_kept"]) for one in changes)
+    assert kept <= 6  # and each of them is tried against the user's own setting again
+    worse = Training({2: 0.1, 1: 0.11}, {2: 0.1, 1: 0.11}, noise=0.1)
+    assert not any(one["is_kept"] for one in tuned(worse, 2000)[1])
+
+
+def test_what_is_better_and_what_is_worth_a_try() -> None:
+    assert better(1.0, 0.5)
+    assert better(0.5, 0.9)
+    assert not better(1.2, 0.5)
+    assert not better(0.5, 1.1)
+    assert fewer(16, 2) == [8, 4, 2, 1]
+    assert fewer(1, 2) == []
+
+
+def test_time_left_holds_the_truth_at_a_steady_and_at_a_drifting_pace() -> None:
+    steady = [(float(at), 10.0 * at) for at in range(50)]
+    found = time_left(steady, 1000.0)
+    assert found is not None
+    assert found.low <= 51.0 <= found.high
+    assert found.high - found.low < 10
+    held = 0
+    rng = np.random.default_rng(3)
+    for _ in range(200):
+        pace = np.exp(np.cumsum(rng.normal(0, 0.02, 300)))
+        done = np.concatenate([[0.0], np.cumsum(pace)])
+        found = time_left([(float(at), float(done[at])) for at in range(100)], float(done[200]))
+        assert found is not None
+        held += found.low <= 101 <= found.high
+    assert held >= 160  # of 200; nominally 90 %
+    assert time_left(steady[:3], 1000.0) is None
+    assert time_left(steady, 10.0) is None
+
+
+def test_memory_that_grows_is_forecast_and_memory_that_does_not_is_not() -> None:
+    level = peak_memory([(float(at), 1e9) for at in range(40)], 100.0)
+    assert level.mid == 1e9
+    growing = peak_memory([(float(at), 1e9 + 1e7 * at) for at in range(40)], 40.0)
+    assert growing.low <= 1e9 + 1e7 * 79 <= growing.high
+
+
+def test_a_memory_request_covers_what_comes() -> None:
+    rng = np.random.default_rng(0)
+
+    def past(count: int) -> list[Past]:
+        rows, columns = rng.integers(1_000, 1_000_000, count), rng.integers(5, 200, count)
+        peaks = (1e8 + 16.0 * rows * columns) * np.exp(rng.normal(0, 0.03, count))
+        named = [
+            {"rows": float(r), "columns": float(c), "seed": float(rng.integers(9))}
+            for r, c in zip(rows, columns, strict=True)
+        ]
+        return [Past(numbers, int(peak)) for numbers, peak in zip(named, peaks, strict=True)]
+
+    seen, coming = past(300), past(300)
+    requests = [memory_request(seen, one.numbers, risk=0.01) for one in coming]
+    over = sum(one.peak_bytes > asked.bytes for one, asked in zip(coming, requests, strict=True))
+    assert over <= 9  # 1 % of 300, and chance
+    assert requests[0].features[:2] in (("rows", "columns"), ("columns", "rows"))
+
+
+def test_a_memory_request_says_what_its_past_cannot_support() -> None:
+    few = [Past({"rows": 10.0 * at}, 10**8 + at * 10**6) for at in range(1, 6)]
+    found = memory_request(few, {"rows": 400.0})
+    assert found.bytes > 10**8
+    assert any("support a risk of 1 in 6" in one for one in found.notes)
+    assert any("extrapolation" in one for one in found.notes)
+    with pytest.raises(InputError, match="too few"):
+        memory_request(few[:2], {})
+    with pytest.raises(InputError, match="no run has a number called 'lines'"):
+        memory_request(few, {"lines": 3.0})
+
+
+def watched(tmp_path: Path, code: str, *arguments: str, **orders: object) -> Ended:
+    script = tmp_path / "job.py"
+    script.write_text(textwrap.dedent(code))
+    return run([sys.executable, str(script), *arguments], Orders(**orders))  # type: ignore[arg-type]
+
+
+def test_a_job_that_waits_is_labelled_and_accounted(tmp_path: Path) -> None:
+    moments: list[Moment] = []
+    ended = watched(tmp_path, "import time; x = bytearray(60_000_000); time.sleep(3)", on_look=moments.append)
+    assert ended.exit_code == 0
+    assert [one.name for _, _, one in ended.labels][-1] == "loader-starved"
+    assert 60_000_000 < ended.spent.peak_rss_bytes < 300_000_000
+    assert ended.spent.wall_seconds > 2.5
+    assert ended.spent.cpu_seconds < 1.5
+    assert moments[-1].label is not None
+
+
+def test_exit_codes_and_signals_are_told(tmp_path: Path) -> None:
+    assert watched(tmp_path, "raise SystemExit(3)").exit_code == 3
+    assert watched(tmp_path, "import os; os.kill(os.getpid(), 9)").exit_code == -9
+    failed = watched(tmp_path, "raise MemoryError")
+    assert (failed.exit_code, failed.heard.failure) == (1, "MemoryError")
+
+
+@pytest.mark.parametrize("command", ["no-such-program", "/", "a\0b"])
+def test_a_command_that_cannot_be_started_is_refused(command: str) -> None:
+    with pytest.raises(InputError, match="cannot be started"):
+        run([command], Orders())
+
+
+LIGHTGBM = """
+    import sys
+    import lightgbm, numpy as np
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(4000, 8)); y = (x[:, 0] + rng.normal(size=4000) > 0).astype(int)
+    data = lightgbm.Dataset(x[:3000], y[:3000])
+    held = lightgbm.Dataset(x[3000:], y[3000:], reference=data)
+    fitted = lightgbm.train(
+        {"objective": "binary", "metric": "auc", "num_leaves": 7, "verbose": -1, "num_threads": 2, "seed": 1}, data,
+        int(sys.argv[1]), valid_sets=[held],
+    )
+    from sklearn.metrics import roc_auc_score
+    roc_auc_score(y[3000:], fitted.predict(x[3000:]))
+    print(fitted.params["num_threads"], fitted.current_iteration())
+"""
+
+
+def test_a_training_is_heard_without_a_change_to_its_code(tmp_path: Path) -> None:
+    with (tmp_path / "out").open("wb") as output:
+        ended = watched(tmp_path, LIGHTGBM, "60", output=output)
+    heard = ended.heard
+    assert (tmp_path / "out").read_text().split() == ["2", "60"]  # as the user wrote it
+    assert heard.parameters["lightgbm.num_leaves"] == 7
+    assert (heard.parameters["rows"], heard.parameters["columns"]) == (3000, 8)
+    assert len(heard.curves["valid_0 auc"]) == 60
+    assert heard.metrics["roc_auc"] == pytest.approx(heard.metrics["valid_0 auc"])
+
+
+LONG = """
+    import time
+    import lightgbm, numpy as np
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(4000, 8)); y = (x[:, 0] + rng.normal(size=4000) > 0).astype(int)
+    began = time.perf_counter()
+    def stop(env):
+        if time.perf_counter() > began + 5:
+            raise lightgbm.callback.EarlyStopException(env.iteration, [])
+    settings = {"objective": "binary", "num_leaves": 7, "verbose": -1, "num_threads": 2}
+    print(lightgbm.train(settings, lightgbm.Dataset(x, y), 10**6, callbacks=[stop]).params["num_threads"])
+"""
+
+
+def test_threads_are_tried_within_a_running_training(tmp_path: Path) -> None:
+    with (tmp_path / "out").open("wb") as output:
+        ended = watched(tmp_path, LONG, output=output)
+    assert (tmp_path / "out").read_text().split() == ["2"]  # as the user wrote it
+    assert [(one.what, one.before, one.after) for one in ended.heard.changes][:1] == [("threads", 2, 1)]
+    assert watched(tmp_path, LONG, acts=False).heard.changes == []
+
+
+def test_the_users_own_loop_metrics_and_sitecustomize_are_heard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "sitecustomize.py").write_text("import builtins; builtins.mine = 7")
+    monkeypatch.setenv("PYTHONPATH", str(own))
+    code = """
+        import os, subprocess, sys, time
+        from trimtab import hooks
+        for step in hooks.steps(range(20)):
+            time.sleep(0.06)
+            hooks.log(loss=1 / (1 + step), odd=float("nan"))
+        told = "import os; print('TRIMTAB_WATCH' in os.environ)"
+        child = subprocess.run([sys.executable, "-c", told], capture_output=True)
+        assert child.stdout == b"False\\n", child
+        sys.exit(mine)
+    """
+    ended = watched(tmp_path, code)
+    assert ended.exit_code == 7
+    assert ended.heard.metrics["loss"] == pytest.approx(0.05)
+    assert ended.heard.total == 20
+    assert ended.heard.progress[-1][1] > 10
+
+
+def test_a_job_that_outgrows_its_memory_is_started_again_with_more(tmp_path: Path) -> None:
+    script = tmp_path / "grow.py"
+    script.write_text("import time; x = bytearray(250_000_000); time.sleep(1.5); print(len(x))")
+    said: list[str] = []
+    orders = Orders(memory=200 << 20)
+    told = watch_command([sys.executable, str(script)], orders, folder=tmp_path, retries=2, say=said.append)
+    assert told.ended.exit_code == 0
+    assert said == ["it needs more memory: once more, with 300 MiB"]
+    gone = watch_command([sys.executable, str(script)], orders, folder=tmp_path, retries=0)
+    assert gone.ended.is_too_large
+    assert gone.ended.exit_code == -9
+
+
+def test_a_process_that_runs_already_can_be_watched() -> None:
+    job = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(2.5)"])
+    reaper = threading.Thread(target=job.wait)
+    reaper.start()
+    ended = attach(job.pid, Orders())
+    reaper.join()
+    assert ended.exit_code is None
+    assert "time.sleep(2.5)" in ended.command[-1]
+    with pytest.raises(InputError, match="no process"):
+        attach(2**22 + 1, Orders())
+
+
+def test_a_signal_to_the_watcher_reaches_the_job(tmp_path: Path) -> None:
+    code = """
+        import signal, sys, time
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(5))
+        print("ready", flush=True)
+        time.sleep(60)
+    """
+    (tmp_path / "job.py").write_text(textwrap.dedent(code))
+    command = [sys.executable, "-m", "trimtab.faces.cli.main", "watch", "--", sys.executable, "job.py"]
+    watcher = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert watcher.stdout is not None
+    assert watcher.stdout.readline() == b"ready\n"
+    watcher.send_signal(signal.SIGTERM)
+    assert watcher.wait(timeout=60) == 5
+    watcher.stdout.close()
+
+
+def test_a_job_lives_on_when_its_watcher_is_killed(tmp_path: Path) -> None:
+    (tmp_path / "job.py").write_text("import time; print('ready', flush=True); time.sleep(1.5); open('done', 'w')")
+    command = [sys.executable, "-m", "trimtab.faces.cli.main", "watch", "--", sys.executable, "job.py"]
+    watcher = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert watcher.stdout is not None
+    watcher.stdout.readline()
+    watcher.kill()
+    watcher.wait()
+    watcher.stdout.close()
+    for _ in range(200):
+        if (tmp_path / "done").exists():
+            break
+        time.sleep(0.05)
+    assert (tmp_path / "done").exists()
+
+
+def test_events_that_are_cut_or_wrong_are_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "events"
+    path.write_bytes(b'{"event": "metric"}\nnonsense\n[1]\n{"event": "change", "what": 3}\n{"event": "me')
+    file, heard = EventFile(path), Heard()
+    assert [heard.take(one) for one in file.news()] == [None, None]
+    with path.open("ab") as more:
+        more.write(b'tric", "name": "a", "value": 2, "step": 1, "is_kept": true}\n')
+    for one in file.news():
+        heard.take(one)
+    assert heard.metrics == {"a": 2.0}
+    assert os.path.getsize(path) > 0
