@@ -11,10 +11,12 @@ from typing import Any
 from trimtab.adapters.ledger import SqlLedger, open_ledger
 from trimtab.adapters.targets.folder import Folder
 from trimtab.adapters.targets.plan_file import PlanFile
+from trimtab.adapters.targets.source_file import SourceFile
 from trimtab.config import Config, Data, Model, load_config
+from trimtab.core import portable
 from trimtab.core.apply import apply, recover, revert
 from trimtab.core.errors import InputError
-from trimtab.core.events import Decided, Event, Recorded, StageEnded
+from trimtab.core.events import Decided, Event, Recorded, StageEnded, StudyOpened
 from trimtab.core.model import Decision, Proposal, Trial
 from trimtab.pipeline import Progress, Results, StageResult, run_stages
 from trimtab.stages.order import STAGES, stages_for
@@ -116,9 +118,11 @@ def apply_decision(place: Path, decision: str) -> tuple[str, Path]:
     """
     with ledger_at(place) as ledger:
         found = find_decision(ledger, decision)
-        target = target_of(place, found.problem)
+        target: Any = target_of(place, found, ledger)
         recover(target, ledger)
         plan: Any = found.winner
+        if plan is not None and isinstance(target, SourceFile):
+            plan = _version(found, ledger)
         if plan is not None and isinstance(target, Folder):
             plan = target.keep(_made(place, found, ledger))
         winner = None if plan is None else Trial(Proposal(plan, found.by), _verdict(found))
@@ -132,13 +136,16 @@ def revert_decision(place: Path, decision: str) -> tuple[str, Path]:
     """Put back what stood before a decision was applied; returns the change's id and what was changed."""
     with ledger_at(place) as ledger:
         found = find_decision(ledger, decision)
-        target = target_of(place, found.problem)
+        target: Any = target_of(place, found, ledger)
         recover(target, ledger)
         return revert(found.decision, target, ledger), target.path
 
 
-def target_of(place: Path, problem: str) -> PlanFile | Folder:
-    """Where decisions of a problem are applied: in trimtab-applied, beside the configuration."""
+def target_of(place: Path, decision: Decided, ledger: SqlLedger) -> PlanFile | Folder | SourceFile:
+    """Where a decision is applied: in trimtab-applied, beside the configuration; a script's in the script."""
+    problem = decision.problem
+    if problem == "speedup":
+        return SourceFile(Path(_problem_of(decision, ledger).script.path))
     applied = place / "trimtab-applied"
     applied.mkdir(exist_ok=True)
     folders = {"tune": "model", "convert": "form", "package": "service"}
@@ -159,6 +166,24 @@ def _made(place: Path, decision: Decided, ledger: SqlLedger) -> Path:
     if made is None or not folder.is_dir():
         raise InputError(f"what {decision.decision} made is not there", hint="run the stage again")
     return folder
+
+
+def _problem_of(decision: Decided, ledger: SqlLedger) -> Any:
+    """The problem that a decision was made on, from its study."""
+    opened = next(ledger.events(StudyOpened, study=decision.study))
+    return portable.rebuilt(opened.event.spec["problem"])
+
+
+def _version(decision: Decided, ledger: SqlLedger) -> str:
+    """The script's text as decided. Raises InputError when the script has changed since."""
+    from trimtab.stages.speedup import version_of
+
+    problem = _problem_of(decision, ledger)
+    path = Path(problem.script.path)
+    chosen = version_of(problem, decision.winner)
+    if path.is_file() and path.read_text(encoding="utf-8") not in (problem.original, chosen):
+        raise InputError(f"{path} has changed since {decision.decision}", hint="run `trimtab speedup` again")
+    return chosen
 
 
 def verify(place: Path) -> tuple[int | None, int, str]:

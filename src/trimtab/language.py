@@ -57,8 +57,16 @@ def open_model(config: Config, store: Path, ledger: Ledger, meter: Meter) -> Ite
 
 
 @contextmanager
-def open_writer(store: Path, ledger: Ledger, study: str, meter: Meter) -> Iterator[Proposer | None]:
-    """A proposer that asks the configured model for policy programs; None without one, or with an embedded one only.
+def open_writer(
+    store: Path,
+    ledger: Ledger,
+    study: str,
+    meter: Meter,
+    make: Callable[[LanguageModel], Proposer] | None = None,
+) -> Iterator[Proposer | None]:
+    """A proposer that asks the configured model for policy programs, or what `make` makes of it.
+
+    None without a model, or with an embedded one only: those cannot write programs.
 
     Raises InputError for a name or address that cannot be meant.
     """
@@ -73,7 +81,7 @@ def open_writer(store: Path, ledger: Ledger, study: str, meter: Meter) -> Iterat
     except ModelError:
         model = None
     try:
-        yield None if model is None or model.name.startswith("local:") else Programs(model)
+        yield None if model is None or model.name.startswith("local:") else (make or Programs)(model)
     finally:
         if model is not None:
             model.close()

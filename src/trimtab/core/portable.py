@@ -36,6 +36,11 @@ def _rebuilt(canonical_reference: str) -> Problem[Any]:
     return cast(Problem[Any], load(imported(found["type"]), found["fields"]))
 
 
+def rebuilt(reference: Json) -> Problem[Any]:
+    """A problem from its reference. Raises ContractError when there is no such problem any more."""
+    return _rebuilt(canonical(reference))
+
+
 def imported(path: str) -> Any:
     """The object at "package.module:name". Raises ImportError or AttributeError."""
     module, _, name = path.partition(":")

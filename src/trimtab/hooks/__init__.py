@@ -12,6 +12,7 @@ LightGBM and XGBoost, and tqdm's bars, are heard without them.
 
 from __future__ import annotations
 
+import atexit
 import sys
 from collections.abc import Iterable, Iterator, Sized
 from typing import TYPE_CHECKING, TypeVar
@@ -84,3 +85,4 @@ def watched(path: str, *, acts: bool) -> None:
         inner(kind, error, at)
 
     sys.excepthook = failed
+    atexit.register(session.close)

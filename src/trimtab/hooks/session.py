@@ -44,6 +44,11 @@ class Session:
             self._said = now
             self.say({"event": "progress", "at": now, "done": self._done, "total": self._total})
 
+    def close(self) -> None:
+        """The process ends: say the last of what was held back."""
+        if self._done:
+            self.say({"event": "progress", "at": time.monotonic(), "done": self._done, "total": self._total})
+
     def training(self, total: int) -> None:
         """One more training begins, of so many steps: a search makes many."""
         self._total = self._done + total

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from trimtab.adapters.files import make_store
 from trimtab.adapters.ledger import SqlLedger, ledger_in
 from trimtab.adapters.sources.tables import fingerprint
 from trimtab.core.budget import Meter
-from trimtab.core.ports import Proposer
+from trimtab.core.ports import LanguageModel, Proposer
 from trimtab.language import open_writer
 
 TOKENS, DOLLARS = 200_000, 1.0  # that a language model may use for one command
@@ -27,13 +27,16 @@ class Bench:
 
 
 @contextmanager
-def open_bench(name: str) -> Iterator[Bench]:
-    """Open the bench of the present folder. Raises TargetError when the folder cannot be written."""
+def open_bench(name: str, make: Callable[[LanguageModel], Proposer] | None = None) -> Iterator[Bench]:
+    """Open the bench of the present folder. `make`: of a model, a proposer; None: one that writes policy programs.
+
+    Raises TargetError when the folder cannot be written.
+    """
     store = make_store(Path.cwd())
     with ExitStack() as stack:
         ledger = ledger_in(Path.cwd())
         stack.callback(ledger.close)
-        writer = stack.enter_context(open_writer(store, ledger, name, Meter(dollars=DOLLARS, tokens=TOKENS)))
+        writer = stack.enter_context(open_writer(store, ledger, name, Meter(dollars=DOLLARS, tokens=TOKENS), make))
         yield Bench(store, ledger, writer)
 
 

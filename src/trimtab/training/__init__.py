@@ -1,4 +1,7 @@
 """The training area: PROBLEMS lists its capabilities by import path, PARTS its folders that decide nothing."""
 
-PROBLEMS: tuple[str, ...] = ("trimtab.training.selection.problem:CAPABILITY",)
+PROBLEMS: tuple[str, ...] = (
+    "trimtab.training.selection.problem:CAPABILITY",
+    "trimtab.training.scripts.problem:CAPABILITY",
+)
 PARTS: tuple[str, ...] = ("allocation", "tracking")

@@ -54,6 +54,7 @@ app.add_typer(scale_app, name="scale", rich_help_panel=CLUSTER)
 app.add_typer(balance_app, name="balance", rich_help_panel=INFERENCE)
 app.add_typer(cluster.app)
 app.add_typer(training.watch_app, name="watch", rich_help_panel=TRAINING)
+app.add_typer(training.app)
 app.add_typer(training.runs_app, name="runs", rich_help_panel=TRAINING)
 
 HERE = Path(".")

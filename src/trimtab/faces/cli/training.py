@@ -9,11 +9,12 @@ import typer
 
 from trimtab.core.errors import InputError
 from trimtab.faces.cli.groups import DEFAULT_VERB, WithDefault
-from trimtab.faces.cli.options import AsJson, Folder
+from trimtab.faces.cli.options import TRAINING, AsJson, Certificate, Folder
 
 HERE = Path(".")
 UNITS = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
+app = typer.Typer()
 watch_app = typer.Typer(
     cls=WithDefault,
     help="Watch a training: what holds it back, what it will need; tune its threads while it runs. "
@@ -83,6 +84,28 @@ def report(
     from trimtab.faces.cli import running
 
     running.report(folder, name, at or (), risk, as_json=as_json)
+
+
+@app.command(rich_help_panel=TRAINING, context_settings={"ignore_unknown_options": True})
+def speedup(
+    script: Annotated[Path, typer.Argument(help="a Python script that trains and tells a metric")],
+    arguments: Annotated[list[str] | None, typer.Argument(help="for the script, behind --")] = None,
+    metric: Annotated[str, typer.Option(help="as the script prints or logs it, such as loss")] = "loss",
+    goal: Annotated[str, typer.Option(help="min or max, where the metric's name does not say")] = "",
+    tolerance: Annotated[
+        float, typer.Option(help="share of the metric that may be lost, where rounding changes")
+    ] = 0.02,
+    budget: Annotated[float, typer.Option(help="CPU seconds of search; 0: forty runs of the script")] = 0.0,
+    python: Annotated[str, typer.Option(help="the script's interpreter; default: ours")] = "",
+    apply: Annotated[bool, typer.Option("--apply", help="change the script; `trimtab revert` puts it back")] = False,
+    certificate: Certificate = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a training script cheaper: try patches, verify each by running both, show the diff."""
+    from trimtab.faces.cli import scripts
+
+    found = scripts.Wish(script, tuple(arguments or ()), metric, goal, tolerance, budget, python)
+    scripts.speedup(found, certificate, as_json=as_json, is_applied=apply)
 
 
 Where = Annotated[list[str] | None, typer.Option(help="such as 'auc >= 0.9' or 'status = done'; all must hold")]

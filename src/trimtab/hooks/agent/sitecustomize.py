@@ -14,11 +14,14 @@ def _begin() -> None:
     except ImportError:  # installed elsewhere: what is needed here needs the standard library only
         root = os.path.abspath(os.path.join(os.path.dirname(__file__), *[os.pardir] * 3))
         sys.path.append(root)
-        import trimtab.hooks.frameworks  # noqa: F401
+        import trimtab.hooks.frameworks
+        import trimtab.hooks.seeding  # noqa: F401
 
         sys.path.remove(root)
     from trimtab.hooks import watched
+    from trimtab.hooks.seeding import shift_seeds
 
+    shift_seeds(int(os.environ.pop("TRIMTAB_SEED", "0")))
     watched(os.environ.pop("TRIMTAB_WATCH"), acts=os.environ.pop("TRIMTAB_WATCH_ACTS", "") == "1")
 
 

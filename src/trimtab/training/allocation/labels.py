@@ -151,7 +151,7 @@ def _single(one: Signals) -> Label | None:
 
 
 def _unused(one: Signals) -> Label | None:
-    if one.cores < 1.5 or one.running + one.others > UNUSED * one.cores:
+    if one.cores < 1.5 or one.running > UNUSED * one.cores or one.others >= OTHERS * one.cores:
         return None
     return Label(
         "over-provisioned",

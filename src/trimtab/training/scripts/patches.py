@@ -1,0 +1,84 @@
+"""Known patches of training scripts: each rewrites the source, or leaves it as it is where it does not apply.
+
+They keep formatting and comments (libcst). None is believed: all are measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import libcst as cst
+
+from trimtab.training.scripts import loops, rewrites
+from trimtab.training.scripts.plan import PatchPlan
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """is_exact: the result must stay the same but for rounding of the last digits, seed by seed."""
+
+    name: str
+    why: str
+    is_exact: bool
+    rewrite: Callable[[cst.Module], cst.Module]
+
+
+PATCHES: tuple[Patch, ...] = (
+    Patch("one-thread", "threads that wait for each other spin, and small operations gain nothing", False,
+          rewrites.one_thread),
+    Patch("half-the-threads", "as many threads as the host has cores to spare", False, rewrites.half_the_threads),
+    Patch("one-job", "worker processes copy data and fight for cores", False, rewrites.one_job),
+    Patch("jobs-outside-only", "workers of workers are more than the cores", False, rewrites.jobs_outside_only),
+    Patch("loader-in-process", "loader workers cost more than light transforms", False, rewrites.loader_in_process),
+    Patch("load-once", "what a loop reads anew each time is read before it", True, loops.load_once),
+    Patch("pipeline-memory", "a search fits the same early steps again and again", True, rewrites.pipeline_memory),
+    Patch("no-gradients-in-evaluation", "an evaluation that builds graphs throws them away", True,
+          rewrites.no_gradients),
+    Patch("fused-optimizer", "one pass over all parameters instead of one for each", False, rewrites.fused_optimizer),
+    Patch("fused-lstm", "a loop of cells as one call", False, loops.fused_lstm),
+)  # fmt: skip
+KNOWN = {one.name: one for one in PATCHES}
+
+
+class PatchFault(ValueError):
+    """A plan that cannot be made of this script, and why."""
+
+
+def patched(source: str, plan: PatchPlan) -> str:
+    """The script after a plan. Raises PatchFault for edits that do not fit and results that are no Python."""
+    for name in plan.patches:
+        if name not in KNOWN:
+            raise PatchFault(f"there is no patch {name!r}")
+        source = KNOWN[name].rewrite(parsed(source)).code
+    for edit in plan.edits:
+        count = source.count(edit.before) if edit.before else 0
+        if count != 1:
+            raise PatchFault(f"the passage {edit.before[:60]!r} is {count} times in the script, not once")
+        source = source.replace(edit.before, edit.after)
+    parsed(source)
+    return source
+
+
+def parsed(source: str) -> cst.Module:
+    """A script's tree. Raises PatchFault when it is no Python."""
+    try:
+        return cst.parse_module(source)
+    except cst.ParserSyntaxError as error:
+        raise PatchFault(f"line {error.raw_line}: {error.message}") from None
+
+
+def applicable(source: str) -> tuple[str, ...]:
+    """The patches that change this script."""
+    module = parsed(source)
+    return tuple(one.name for one in PATCHES if one.rewrite(module).code != source)
+
+
+def is_exact(plan: PatchPlan) -> bool:
+    """Whether the result must stay the same, seed by seed: edits by somebody say nothing of it."""
+    return not plan.edits and all(KNOWN[name].is_exact for name in plan.patches)
+
+
+def repaired(source: str) -> str:
+    """The script with calls mended that newer libraries have renamed. Raises PatchFault when it is no Python."""
+    return rewrites.repaired(parsed(source)).code

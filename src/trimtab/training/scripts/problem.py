@@ -1,0 +1,252 @@
+"""speedup: a version of a training script that costs less CPU, no slower, with the same result or one as good."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from trimtab.adapters.files import write_whole
+from trimtab.adapters.sources.tables import fingerprint
+from trimtab.core.errors import InputError
+from trimtab.core.model import Evidence, Failure, Guardrail, Json, Ladder, Measurement, Objective, Rung, Sample, Spend
+from trimtab.core.ports import Capability
+from trimtab.core.wire import digest
+from trimtab.training.scripts.integrity import objections
+from trimtab.training.scripts.metric import Found, Goal, gap, goal_of
+from trimtab.training.scripts.patches import PATCHES, PatchFault, applicable, is_exact, patched, repaired
+from trimtab.training.scripts.plan import CURRENT, PatchPlan
+from trimtab.training.scripts.running import Ran, Script, ran
+
+SEEDS = {"search": 0, "holdout": 1_000}  # by how much a script's own seeds are shifted
+SEARCH_SEEDS, HOLDOUT_SEEDS = 2, 5
+EXACT = 1e-6  # relative, along the whole curve: single precision, in another order
+TOLERANCE = 0.02  # of the metric's size: how much worse it may be, where a patch is not exact
+SLOWER = 0.05  # of the wall time
+MARGIN = 0.03  # of the CPU time: less is not worth a change to a script
+PATIENCE = 5.0  # a version may take so many times as long as the script itself, and START_SECONDS
+START_SECONDS = 30.0
+SHOWN_BYTES = 6000  # of a script, in evidence
+
+
+class PlanRefused(ValueError):
+    """A version that is not what it should be: the loop takes it for a failure of the plan."""
+
+
+@dataclass(frozen=True)
+class Speedup:
+    """Spend less CPU on a training. Each sample shifts all seeds: holdout seeds were seen by nobody."""
+
+    script: Script
+    source: str  # the script's text, mended where it crashed
+    original: str  # as it stands in the file
+    goal_of_metric: Goal
+    size: float  # of the metric, as the script comes out: tolerances are shares of it
+    wall_seconds: float  # of the script as it is
+    cache: str
+    fingerprint: str  # of the script's folder
+    tolerance: float = TOLERANCE
+    name: str = "speedup"
+    goal: str = "train the same model with less CPU time, no slower"
+
+    @property
+    def plan_type(self) -> type[PatchPlan]:
+        return PatchPlan
+
+    @property
+    def objective(self) -> Objective:
+        worse = self.tolerance * self.size
+        rails = (
+            Guardrail("loss", worse, "at_most", relative=True),
+            Guardrail("mean_loss", worse, "at_most", relative=True),
+            Guardrail("wall_seconds", SLOWER * self.wall_seconds, "at_most", relative=True),
+        )
+        return Objective("cpu_seconds", "min", rails, MARGIN, "ratio", "CPU time")
+
+    @property
+    def ladder(self) -> Ladder:
+        return Ladder((Rung(1.0, SEARCH_SEEDS),), holdout_seeds=HOLDOUT_SEEDS, finalists=2, interleaved=True)
+
+    def observe(self) -> Evidence:
+        """The script itself, and which patches would change it."""
+        facts: dict[str, Json] = {
+            "script": self.source.encode()[:SHOWN_BYTES].decode("utf-8", "ignore"),
+            "patches": {one.name: one.why for one in PATCHES if one.name in applicable(self.source)},
+            "metric": self.script.metric,
+            "goal_of_metric": self.goal_of_metric,
+            "wall_seconds": round(self.wall_seconds, 2),
+        }
+        return Evidence(facts, Path(self.script.path).name, datetime.now(UTC))
+
+    def baselines(self) -> Mapping[str, PatchPlan]:
+        """The script as it is."""
+        return {"current": CURRENT}
+
+    def measure(self, plan: PatchPlan, sample: Sample) -> Measurement:
+        """Run the version once. Raises PlanRefused where it fails, cheats, or is exact by name and not by result."""
+        version = self._version(plan)
+        shift = SEEDS.get(sample.split, 0) + sample.seed
+        limit = min(self.script.wall_seconds, PATIENCE * self.wall_seconds + START_SECONDS)
+        reference = self.reference(shift) if plan != CURRENT else None
+        made = ran(replace(self.script, wall_seconds=limit), version, shift)
+        if isinstance(made, Failure):
+            raise PlanRefused(made.reason)
+        if reference is None:
+            self._keep(shift, made)
+        else:
+            refuse_unequal(plan, made, reference)
+        sign = 1.0 if self.goal_of_metric == "min" else -1.0
+        finite = [one for one in made.found.curve if math.isfinite(one)]
+        metrics = {
+            "cpu_seconds": made.spent.cpu_seconds,
+            "wall_seconds": made.spent.wall_seconds,
+            "loss": sign * made.found.last,
+            "mean_loss": sign * sum(finite) / max(1, len(finite)),
+            "peak_rss_bytes": float(made.spent.peak_rss_bytes),
+        }
+        return Measurement(metrics, "run", made.spent)
+
+    def reference(self, shift: int) -> Ran:
+        """The script as it is, with its seeds so shifted: run once, and kept. Raises PlanRefused when it fails."""
+        kept = recalled(self.cache, self.fingerprint, shift)
+        if kept is not None:
+            return kept
+        made = ran(self.script, self.source, shift)
+        if isinstance(made, Failure):
+            raise PlanRefused(f"the script itself failed with its seeds shifted by {shift}: {made.reason}")
+        self._keep(shift, made)
+        return made
+
+    def _keep(self, shift: int, made: Ran) -> None:
+        if recalled(self.cache, self.fingerprint, shift) is None:
+            keep(self.cache, self.fingerprint, shift, made)
+
+    def _version(self, plan: PatchPlan) -> str:
+        try:
+            version = patched(self.source, plan)
+        except PatchFault as error:
+            raise PlanRefused(str(error)) from None
+        if plan.edits and (found := objections(self.source, version)):
+            raise PlanRefused("; ".join(found))
+        if plan != CURRENT and version == self.source:
+            raise PlanRefused("it changes nothing")
+        return version
+
+
+def recalled(cache: str, fingerprint: str, shift: int) -> Ran | None:
+    """What the script as it is came to, with its seeds so shifted, if it was run before."""
+    try:
+        kept: Any = json.loads(_place(cache, fingerprint, shift).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    curve = tuple(math.nan if one is None else one for one in kept["curve"])
+    return Ran(Found(kept["last"], curve), kept["steps"], Spend(**kept["spent"]))
+
+
+def keep(cache: str, fingerprint: str, shift: int, made: Ran) -> None:
+    """Remember what the script as it is came to."""
+    curve = [one if math.isfinite(one) else None for one in made.found.curve]
+    kept = {"last": made.found.last, "curve": curve, "steps": made.steps, "spent": asdict(made.spent)}
+    place = _place(cache, fingerprint, shift)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(place, json.dumps(kept))
+
+
+def _place(cache: str, fingerprint: str, shift: int) -> Path:
+    return Path(cache) / "speedup" / fingerprint[:24] / f"{shift}.json"
+
+
+def refuse_unequal(plan: PatchPlan, made: Ran, reference: Ran) -> None:
+    """Raise PlanRefused where a version skipped steps, or is exact by name and not by its result."""
+    if made.steps < reference.steps:
+        raise PlanRefused(f"it made {made.steps} steps of {reference.steps}: skipped work is no saving")
+    off = gap(made.found.curve, reference.found.curve)
+    if is_exact(plan) and off > EXACT:
+        raise PlanRefused(f"its result differs by {off:.2g} (relative), where it should be the same")
+    if len(made.found.curve) < len(reference.found.curve):
+        raise PlanRefused(
+            f"it told {len(made.found.curve)} values of the metric instead of {len(reference.found.curve)}"
+        )
+
+
+def speeding(script: Script, *, cache: Path, goal: str = "", tolerance: float = TOLERANCE) -> tuple[Speedup, list[str]]:
+    """The problem for a script, and what is to be said of it. Runs the script once or twice.
+
+    Raises InputError for what is no Python, fails, says no such metric, or does not come out the same twice by far.
+    """
+    path = Path(script.path)
+    original, notes, goal_of_metric = _source(path), list[str](), goal_of(script.metric, goal)
+    source, first = _first_run(script, original, str(cache))
+    if source != original:
+        notes.append("the script fails as it is: calls that newer libraries have renamed were mended first")
+    size = max(abs(first.found.last), 1e-12)
+    problem = Speedup(
+        script=script,
+        source=source,
+        original=original,
+        goal_of_metric=goal_of_metric,
+        size=size,
+        wall_seconds=first.spent.wall_seconds,
+        cache=str(cache),
+        fingerprint=_fingerprint(path, source, script),
+        tolerance=tolerance,
+    )
+    return problem, notes
+
+
+def _first_run(script: Script, original: str, cache: str) -> tuple[str, Ran]:
+    """(source that runs, what it came to): the script as it is, or mended where only that runs."""
+    reason = ""
+    for source in dict.fromkeys((original, repaired(original))):
+        fingerprint = _fingerprint(Path(script.path), source, script)
+        first = recalled(cache, fingerprint, 0) or ran(script, source, 0)
+        if isinstance(first, Ran):
+            keep(cache, fingerprint, 0, first)
+            return source, first
+        reason = reason or first.reason
+    hint = "arguments go behind --: trimtab speedup train.py --metric loss -- --epochs 3"
+    raise InputError(f"{Path(script.path).name}: {reason}", hint=hint)
+
+
+def _source(path: Path) -> str:
+    try:
+        source = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no text"
+        raise InputError(f"{path} cannot be read: {reason}", hint="trimtab speedup train.py --metric loss") from None
+    try:
+        applicable(source)
+    except PatchFault as error:
+        raise InputError(f"{path.name} is no Python: {error}", hint="trimtab speedup train.py --metric loss") from None
+    return source
+
+
+def _fingerprint(path: Path, source: str, script: Script) -> str:
+    """Of all that the result depends on, as far as it can be seen: code beside it, and the data's sizes and times."""
+    beside: list[Json] = [[one.name, fingerprint(one)] for one in sorted(path.parent.glob("*.py")) if one != path]
+    for one in sorted(path.parent.iterdir()):
+        if one.is_file() and one.suffix != ".py" and not one.name.startswith("."):
+            beside.append([one.name, one.stat().st_size, one.stat().st_mtime_ns])
+    return digest([source, beside, list(script.arguments), script.metric, script.python])
+
+
+def _sample(folder: Path, seed: int) -> Speedup:
+    """A script that averages random numbers in a slow loop, its first seed drawn."""
+    place = folder / f"script-{seed}"
+    place.mkdir(exist_ok=True)
+    to = place / "train.py"
+    to.write_text(
+        f"import random\nrandom.seed({seed})\ntotal = 0.0\nfor at in range(20000):\n    total += random.random()\n"
+        "print('loss', total / 20000)\n",
+        encoding="utf-8",
+    )
+    script = Script(str(to), (), "loss")
+    text = to.read_text(encoding="utf-8")
+    return Speedup(script, text, text, "min", 0.5, 0.3, str(folder / "cache"), f"{seed:024d}")
+
+
+CAPABILITY = Capability("speedup", Speedup, _sample)
