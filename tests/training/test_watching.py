@@ -10,10 +10,12 @@ import textwrap
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from trimtab.adapters.gpus import Gpus
 from trimtab.core.errors import InputError
 from trimtab.hooks.threads import ThreadTuner, better, fewer
 from trimtab.stages.watch import watch_command
@@ -56,6 +58,27 @@ def test_a_label_names_what_holds_a_job_back(name: str) -> None:
 
 def test_every_label_can_be_reached() -> None:
     assert set(CASES) == set(LABELS)
+
+
+class FakeNvml:
+    """Two GPUs as NVIDIA's library tells of them: one that process 7 uses, one that others use."""
+
+    class NVMLError(Exception):
+        pass
+
+    nvmlInit = staticmethod(lambda: None)
+    nvmlDeviceGetCount = staticmethod(lambda: 2)
+    nvmlDeviceGetHandleByIndex = staticmethod(lambda at: at)
+    nvmlDeviceGetComputeRunningProcesses = staticmethod(lambda device: [SimpleNamespace(pid=7 + device)])
+    nvmlDeviceGetUtilizationRates = staticmethod(lambda device: SimpleNamespace(gpu=40 + 50 * device))
+
+
+def test_only_the_gpus_that_the_job_uses_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", FakeNvml)
+    assert Gpus().busy({7, 100}) == 0.4
+    assert Gpus().busy({100}) is None
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    assert Gpus().busy({7}) is None
 
 
 def test_waiting_for_a_core_is_not_taken_for_idleness() -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from trimtab.adapters.cgroups import Allowance, Groups
+from trimtab.adapters.gpus import Gpus
 from trimtab.adapters.meters import tree
 
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -48,6 +49,7 @@ class Look:
     by_thread: Mapping[int, float]  # CPU seconds
     others: float  # CPU seconds that others used on the cores allowed, stolen time included
     allowance: Allowance
+    gpu: float | None = None  # share of the last moment in which its GPUs were busy
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,7 @@ class Watched:
     _threads: dict[int, tuple[float, float]] = field(default_factory=dict)  # CPU and delay, by thread
     _io: dict[int, tuple[int, int, int]] = field(default_factory=dict)
     _groups: Groups | None = None
+    _gpus: Gpus = field(default_factory=Gpus)
     _cores: tuple[int, ...] = ()
     _ended: tuple[float, float] = (0.0, 0.0)  # CPU and delay of threads whose number was given to another
 
@@ -151,6 +154,7 @@ class Watched:
             by_thread=by_thread,
             others=_busy(self._cores) - total,
             allowance=self._groups.read(),
+            gpu=self._gpus.busy(pids),
         )
 
     def _states(self, pid: int) -> list[bytes]:
@@ -198,7 +202,12 @@ def _signals(window: Sequence[Look], affinity: int) -> Signals:
         written=(last.written - first.written) / wall,
         bursts=_bursts(written),
         threads=last.threads,
+        gpu=_mean([one.gpu for one in window if one.gpu is not None]),
     )
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
 
 
 def _bursts(written: Sequence[int]) -> float:
