@@ -17,6 +17,7 @@ import pytest
 
 from trimtab.adapters.gpus import Gpus
 from trimtab.core.errors import InputError
+from trimtab.hooks.fits import FitTuner
 from trimtab.hooks.threads import ThreadTuner, better, fewer
 from trimtab.stages.watch import watch_command
 from trimtab.training.allocation.heard import EventFile, Heard
@@ -280,24 +281,70 @@ def test_a_training_is_heard_without_a_change_to_its_code(tmp_path: Path) -> Non
 
 LONG = """
     import time
-    import lightgbm, numpy as np
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(4000, 8)); y = (x[:, 0] + rng.normal(size=4000) > 0).astype(int)
-    began = time.perf_counter()
-    def stop(env):
-        if time.perf_counter() > began + 5:
-            raise lightgbm.callback.EarlyStopException(env.iteration, [])
-    settings = {"objective": "binary", "num_leaves": 7, "verbose": -1, "num_threads": 2}
-    print(lightgbm.train(settings, lightgbm.Dataset(x, y), 10**6, callbacks=[stop]).params["num_threads"])
+    import numpy as np
+    from trimtab import hooks
+    began, a = time.perf_counter(), np.random.default_rng(0).random((300, 300))
+    def turns():
+        while time.perf_counter() < began + 6:
+            yield
+    for _ in hooks.steps(turns()):
+        a = a @ a
+        a /= np.abs(a).max()
 """
 
 
-def test_threads_are_tried_within_a_running_training(tmp_path: Path) -> None:
-    with (tmp_path / "out").open("wb") as output:
-        ended = watched(tmp_path, LONG, output=output)
-    assert (tmp_path / "out").read_text().split() == ["2"]  # as the user wrote it
+def test_threads_are_tried_within_a_running_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "2")
+    ended = watched(tmp_path, LONG)
     assert [(one.what, one.before, one.after) for one in ended.heard.changes][:1] == [("threads", 2, 1)]
     assert watched(tmp_path, LONG, acts=False).heard.changes == []
+
+
+def fits(wall: dict[int, float], cpu: dict[int, float], count: int) -> tuple[list[int], list[dict[str, object]]]:
+    """The threads that trainings were given, one after the other, and what was said."""
+    clock, changes, given = [0.0, 0.0], list[dict[str, object]](), []
+    tuner = FitTuner(changes.append, 2, lambda: clock[0], lambda: clock[1])
+    for _ in range(count):
+        given.append(tuner.begin("lightgbm", 2))
+        clock[0] += 100 * wall[given[-1]]
+        clock[1] += 100 * cpu[given[-1]]
+        tuner.end(100)
+    return given, changes
+
+
+def test_threads_are_tried_from_one_training_to_the_next() -> None:
+    contended, changes = fits({2: 0.05, 1: 0.005}, {2: 0.05, 1: 0.005}, 9)
+    assert contended == [2, 1, 1, 1, 1, 1, 1, 1, 1]
+    assert changes[0]["is_kept"]
+    quiet, changes = fits({2: 0.0032, 1: 0.005}, {2: 0.0064, 1: 0.005}, 40)
+    assert quiet.count(1) == len(changes)  # one training each, put back at once
+    assert not any(one["is_kept"] for one in changes)
+    alike, _ = fits({2: 0.005, 1: 0.005}, {2: 0.005, 1: 0.005}, 60)
+    assert alike.count(1) <= 6
+
+
+FOLDS = """
+    import sys
+    import lightgbm, numpy as np
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(4000, 8)); y = x[:, 0] * x[:, 1] + rng.normal(size=4000)
+    for fold in range(6):
+        model = lightgbm.LGBMRegressor(n_estimators=400, subsample=0.6, subsample_freq=2, n_jobs=2, verbose=-1)
+        model.fit(x[fold * 500:], y[fold * 500:])
+        print(model.n_jobs, model.booster_.params["num_threads"], float(model.predict(x).sum()).hex())
+"""
+
+
+def test_trainings_with_other_threads_come_out_the_same_to_the_last_bit(tmp_path: Path) -> None:
+    told = []
+    for acts in (True, False):
+        with (tmp_path / "out").open("wb") as output:
+            ended = watched(tmp_path, FOLDS, output=output, acts=acts)
+        assert ended.exit_code == 0
+        assert bool(ended.heard.changes) is acts
+        told.append((tmp_path / "out").read_text())
+    assert told[0] == told[1]
+    assert told[0].startswith("2 2 ")
 
 
 def test_the_users_own_loop_metrics_and_sitecustomize_are_heard(

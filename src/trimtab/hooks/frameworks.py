@@ -6,6 +6,7 @@ Each is looked at through its own hooks where it has some. A hook that fails mus
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import functools
 import os
 import sys
@@ -37,46 +38,6 @@ def hook_in(current: Current) -> None:
             "sklearn.metrics": hooked(_scores),
         }
     )
-
-
-class LightGbmThreads:
-    """Of a booster that trains."""
-
-    name = "lightgbm"
-
-    def __init__(self, booster: Any) -> None:
-        self._booster = booster
-        asked = next((int(booster.params[one]) for one in AS_MANY if booster.params.get(one)), 0)
-        self._count = asked if asked > 0 else _openmp_threads()
-
-    def get(self) -> int:
-        """As its parameters say, or OpenMP."""
-        return self._count
-
-    def set(self, count: int) -> None:
-        """From the next round on; the booster's own record of its parameters stays as the user wrote it."""
-        self._count = count
-        kept = dict(self._booster.params)
-        self._booster.reset_parameter({"num_threads": count})
-        self._booster.params = kept
-
-
-class XgboostThreads:
-    """Of a booster that trains."""
-
-    name = "xgboost"
-
-    def __init__(self, booster: Any, asked: int) -> None:
-        self._booster, self._count = booster, asked if asked > 0 else _openmp_threads()
-
-    def get(self) -> int:
-        """As was asked, or OpenMP's."""
-        return self._count
-
-    def set(self, count: int) -> None:
-        """From the next round on."""
-        self._count = count
-        self._booster.set_param({"nthread": count})
 
 
 class TorchThreads:
@@ -125,29 +86,51 @@ def _lightgbm(module: ModuleType, current: Current) -> None:
             return inner(params, train_set, *args, **options)
         with _heeded():
             session.parameters("lightgbm", dict(params))
-        given = list(args)
+        given, rounds = list(args), list[int]()
         at = 5  # of callbacks, behind params and train_set
         if len(given) > at:
-            given[at] = [*(given[at] or ()), _after_round(session)]
+            given[at] = [*(given[at] or ()), _after_round(session, rounds)]
         else:
-            options["callbacks"] = [*(options.get("callbacks") or ()), _after_round(session)]
-        return inner(params, train_set, *given, **options)
+            options["callbacks"] = [*(options.get("callbacks") or ()), _after_round(session, rounds)]
+        with _threads_of_fit(session, module, dict(params), rounds):
+            return inner(params, train_set, *given, **options)
 
     _replace((module, module.engine, getattr(module, "sklearn", None)), "train", inner, train)
 
 
-def _after_round(session: Session) -> Any:
-    control: list[LightGbmThreads] = []
+@contextlib.contextmanager
+def _threads_of_fit(session: Session, module: ModuleType, params: dict[str, Any], rounds: list[int]) -> Iterator[None]:
+    """The process's limit of LightGBM's threads, for one training."""
+    if session.fits is None:
+        yield
+        return
+    asked = next((int(params[one]) for one in AS_MANY if params.get(one)), 0)
+    own = asked if asked > 0 else _openmp_threads()
+    library = None
+    with _heeded():
+        library = module.basic._LIB
+        count = session.fits.begin("lightgbm", own)
+        if count < own:
+            library.LGBM_SetMaxThreads(ctypes.c_int(count))
+    try:
+        yield
+    finally:
+        with _heeded():
+            session.fits.end(len(rounds))
+            if library is not None:
+                library.LGBM_SetMaxThreads(ctypes.c_int(-1))
 
+
+def _after_round(session: Session, rounds: list[int]) -> Any:
     def after_round(env: Any) -> None:
         with _heeded():
-            if not control:
-                control.append(LightGbmThreads(env.model))
+            if not rounds:
                 session.training(env.end_iteration - env.begin_iteration)
                 session.table(env.model.train_set.num_data(), env.model.train_set.num_feature())
+            rounds.append(env.iteration)
             for one in env.evaluation_result_list or ():
                 session.log(f"{one[0]} {one[1]}", one[2], env.iteration)
-            session.step(control[0])
+            session.step()
 
     after_round.order = 25  # type: ignore[attr-defined]  # before early stopping, which leaves by an exception
     return after_round
@@ -159,18 +142,16 @@ def _xgboost(module: ModuleType, current: Current) -> None:
     class AfterRound(module.callback.TrainingCallback):  # type: ignore[misc, name-defined]
         """Tells the session of each round."""
 
-        def __init__(self, session: Session, asked: int) -> None:
+        def __init__(self, session: Session) -> None:
             super().__init__()
-            self._session, self._asked = session, asked
-            self._control: XgboostThreads | None = None
+            self._session = session
 
         def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
             with _heeded():
-                self._control = self._control or XgboostThreads(model, self._asked)
                 for of, metrics in evals_log.items():
                     for name, values in metrics.items():
                         self._session.log(f"{of} {name}", values[-1], epoch)
-                self._session.step(self._control)
+                self._session.step()
             return False
 
     @functools.wraps(inner)
@@ -181,8 +162,7 @@ def _xgboost(module: ModuleType, current: Current) -> None:
                 session.parameters("xgboost", dict(params))
                 session.table(dtrain.num_row(), dtrain.num_col())
                 session.training(num_boost_round)
-                asked = int(dict(params).get("nthread") or dict(params).get("n_jobs") or 0)
-                options["callbacks"] = [*(options.get("callbacks") or ()), AfterRound(session, asked)]
+                options["callbacks"] = [*(options.get("callbacks") or ()), AfterRound(session)]
         return inner(params, dtrain, num_boost_round, **options)
 
     _replace((module, module.training, getattr(module, "sklearn", None)), "train", inner, train)

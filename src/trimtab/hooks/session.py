@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import threading
 import time
@@ -11,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from trimtab.adapters.cgroups import Groups
+from trimtab.hooks.fits import FitTuner
 from trimtab.hooks.threads import Control, ThreadTuner
 
 Say = Callable[[dict[str, Any]], None]
@@ -26,12 +26,14 @@ class Session:
     def __init__(self, say: Say, *, acts: bool = False) -> None:
         self.say = say
         self._tuner = ThreadTuner(say, cores()) if acts else None
+        self.fits = FitTuner(say, cores()) if acts else None
         self._lock = threading.Lock()
         self._said, self._done, self._total = 0.0, 0, 0
         self._bar = (0.0, 0.0)
         self._strides: dict[str, tuple[int, int]] = {}  # points seen, and every how many is kept
         self._told: dict[str, Any] = {}
         self._leaders: dict[str, object] = {}
+        self._unsaid: dict[str, dict[str, Any]] = {}
 
     def step(self, control: Control | None = None, *, total: int = 0) -> None:
         """A step of a training is done, of so many in all if that is known."""
@@ -43,11 +45,17 @@ class Session:
         if now - self._said >= PAUSE:
             self._said = now
             self.say({"event": "progress", "at": now, "done": self._done, "total": self._total})
+            self._say_rest()
 
     def close(self) -> None:
         """The process ends: say the last of what was held back."""
         if self._done:
             self.say({"event": "progress", "at": time.monotonic(), "done": self._done, "total": self._total})
+        self._say_rest()
+
+    def _say_rest(self) -> None:
+        for name in list(self._unsaid):
+            self.say(self._unsaid.pop(name))
 
     def training(self, total: int) -> None:
         """One more training begins, of so many steps: a search makes many."""
@@ -68,9 +76,13 @@ class Session:
             if seen and seen % (POINTS * stride) == 0:
                 stride *= 2
             self._strides[name] = seen + 1, stride
-        is_kept = seen % stride == 0 or math.isnan(number)
-        self.say({"event": "metric", "name": name, "value": number, "step": seen if step is None else step,
-                  "is_kept": is_kept})  # fmt: skip
+        event = {"event": "metric", "name": name, "value": number, "step": seen if step is None else step,
+                 "is_kept": seen % stride == 0}  # fmt: skip
+        if event["is_kept"]:
+            self._unsaid.pop(name, None)
+            self.say(event)
+        else:  # the last of many is said at the end, or with the next word about progress
+            self._unsaid[name] = event
 
     def parameters(self, of: str, values: Mapping[str, Any]) -> None:
         """What a training was given; said again only when it has changed."""

@@ -19,6 +19,7 @@ CHUNK_SECONDS = 0.02  # steps are timed in chunks of at least so long: clocks co
 CHUNKS, BLOCK_SECONDS = 6, 0.4  # in a block, at the least
 CHEAPER, NO_SLOWER = 0.97, 1.02  # what a change must bring, and may cost, in both pairs of blocks
 CLEAR = 3.0  # standard errors
+PLAIN = 0.6  # of both costs in the first pair: believed at once, and tried again later
 HOPELESS = 1.3  # slower by so much in the first pair: not tried a second time
 REST, LONGEST_REST = 12.0, 600.0  # times as long as a test took; seconds
 
@@ -149,14 +150,16 @@ class ThreadTuner:
         if not block.is_full():
             return
         ratios = test.ratios()
-        if len(test.blocks) < 4 and not (ratios and ratios[0][0] > HOPELESS):
+        is_plain = bool(ratios) and max(ratios[0]) <= PLAIN
+        if len(test.blocks) < 4 and not (ratios and (ratios[0][0] > HOPELESS or is_plain)):
             test.blocks.append(_Block())
             self._set(test.threads())
             return
         self._judge(test, ratios, now)
 
     def _judge(self, test: _Test, ratios: list[tuple[float, float]], now: float) -> None:
-        is_better = len(ratios) == 2 and all(better(*one) for one in ratios) and test.is_clear()
+        is_plain = len(ratios) == 1 and max(ratios[0]) <= PLAIN
+        is_better = (len(ratios) == 2 or is_plain) and all(better(*one) for one in ratios) and test.is_clear()
         before, self._kept = self._kept, test.new if is_better else test.old
         self._set(self._kept)
         if self._kept != before and not is_better:  # the change that stood has gone

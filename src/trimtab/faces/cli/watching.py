@@ -231,8 +231,12 @@ def _watched(wish: Wish, orders: Orders) -> Told:
 
 
 def _each(views: list[Callable[[Moment], None]], moment: Moment) -> None:
-    for view in views:
-        view(moment)
+    for view in list(views):
+        try:
+            view(moment)
+        except OSError as error:  # a full disk or a closed pipe is no reason to leave the job alone
+            views.remove(view)
+            err.print(f"trimtab: one view of the job ends: {error}", markup=False)
 
 
 def _say_change(change: Change) -> None:

@@ -98,7 +98,10 @@ class Watched:
     _groups: Groups | None = None
     _gpus: Gpus = field(default_factory=Gpus)
     _cores: tuple[int, ...] = ()
-    _ended: tuple[float, float] = (0.0, 0.0)  # CPU and delay of threads whose number was given to another
+    _ended: tuple[float, float] = (0.0, 0.0)  # CPU and delay of threads that are gone
+    _read: int = 0  # and what processes did that are gone
+    _written: int = 0
+    _faults: int = 0
 
     def look(self) -> Look | None:
         """Look once; None when the tree is gone."""
@@ -126,11 +129,14 @@ class Watched:
     def _looked(self) -> Look | None:
         states: list[tuple[int, bytes]] = []
         resident = 0
+        before, self._threads = self._threads, {}
+        io, self._io = self._io, {}
         pids = tree(self.root)
         for pid in pids:
             states += [(pid, state) for state in self._states(pid)]
             resident += _resident(pid)
             self._io[pid] = _counts(pid)
+        self._bury(before, io)
         main = [state for pid, state in states if pid == self.root]
         if not main or self._groups is None:
             return None
@@ -148,14 +154,29 @@ class Watched:
             main_blocked=b"D" in main,
             children_run=sum(state == b"R" for pid, state in states if pid != self.root),
             resident=resident,
-            read=sum(one[0] for one in self._io.values()),
-            written=sum(one[1] for one in self._io.values()),
-            faults=sum(one[2] for one in self._io.values()),
+            read=self._read + sum(one[0] for one in self._io.values()),
+            written=self._written + sum(one[1] for one in self._io.values()),
+            faults=self._faults + sum(one[2] for one in self._io.values()),
             by_thread=by_thread,
             others=_busy(self._cores) - total,
             allowance=self._groups.read(),
             gpu=self._gpus.busy(pids),
         )
+
+    def _bury(self, threads: Mapping[int, tuple[float, float]], io: Mapping[int, tuple[int, int, int]]) -> None:
+        """What is gone since the last look, or has given its number to another, stays counted."""
+        for thread, (cpu, delay) in threads.items():
+            now = self._threads.get(thread)
+            if now is None or now[0] < cpu:
+                self._ended = self._ended[0] + cpu, self._ended[1] + delay
+        for pid, (read, written, faults) in io.items():
+            still = self._io.get(pid)
+            if still is None or still[0] < read or still[2] < faults:
+                self._read, self._written, self._faults = (
+                    self._read + read,
+                    self._written + written,
+                    self._faults + faults,
+                )
 
     def _states(self, pid: int) -> list[bytes]:
         """The states of a process's threads; notes what they have used."""
@@ -167,9 +188,6 @@ class Watched:
             found.append(stat[0])
             waits = _read(f"/proc/{pid}/task/{name}/schedstat").split()
             now = (int(stat[11]) + int(stat[12])) / TICKS, int(waits[1]) / 1e9 if len(waits) == 3 else 0.0
-            before = self._threads.get(int(name))
-            if before is not None and now[1] < before[1]:  # another thread of the same number
-                self._ended = self._ended[0] + before[0], self._ended[1] + before[1]
             self._threads[int(name)] = now
         return found
 

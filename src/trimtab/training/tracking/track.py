@@ -81,6 +81,7 @@ def track(name: str = "", *, folder: str | Path = ".", ledger: SqlLedger | None 
     finally:
         for end in ends:
             end()
+        session.close()
         timer.cancel()
         timer.join()
         spent = _difference(_used(), before)

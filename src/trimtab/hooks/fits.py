@@ -1,0 +1,99 @@
+"""Tries fewer threads from one training to the next, where they cannot be changed within one: searches, k-folds.
+
+LightGBM fixes some of its threads when a booster is made: changed later, the others still wait for them, and a changed
+parameter draws its random numbers anew. Its limit for the whole process, set before a training, leaves results as they
+are to the last bit. Trainings with one number of threads and the other take turns, compared by the cost of a round.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from trimtab.hooks.threads import HOPELESS, fewer
+
+CHEAPER, NO_SLOWER = 0.85, 1.0  # rounds of different trainings differ: a gain must be larger
+PLAIN = 0.6  # of both costs in the first pair: believed at once, and tried again later
+REST = 10  # trainings between two tests, doubled each time that nothing changes
+LEAST_SECONDS = 0.05  # of a training: shorter ones say nothing
+
+
+@dataclass(slots=True)
+class _Kind:
+    """What is known of trainings of one library that were given one number of threads."""
+
+    own: int
+    kept: int
+    candidates: list[int]
+    trial: int = 0  # the number that is being tried; 0: none
+    costs: list[tuple[float, float]] = field(default_factory=list)  # wall and CPU a round: kept, trial, kept, trial
+    wait: int = 0
+    rest: int = REST
+
+
+class FitTuner:
+    """Ask `begin` how many threads a training gets, tell `end` how many rounds it made."""
+
+    def __init__(
+        self,
+        say: Callable[[dict[str, Any]], None],
+        cores: int,
+        wall: Callable[[], float] = time.perf_counter,
+        cpu: Callable[[], float] = time.process_time,
+    ) -> None:
+        self._say, self._cores, self._wall, self._cpu = say, cores, wall, cpu
+        self._kinds: dict[tuple[str, int], _Kind] = {}
+        self._now: tuple[_Kind, float, float] | None = None
+        self._thread = 0
+
+    def begin(self, name: str, own: int) -> int:
+        """A training begins; returns its threads, never more than the user gave it."""
+        if self._now is not None:  # another one is under way, in another thread: their costs cannot be told apart
+            return own
+        kind = self._kinds.setdefault((name, own), _Kind(own, own, fewer(own, self._cores)))
+        if not kind.trial and kind.wait <= 0:
+            if kind.kept != kind.own and not kind.candidates:
+                kind.trial, kind.kept = kind.kept, kind.own  # against the user's own, again
+            elif kind.candidates:
+                kind.trial = kind.candidates.pop(0)
+        kind.wait -= 1
+        count = kind.trial if kind.trial and len(kind.costs) % 2 else kind.kept
+        self._now, self._thread = (kind, self._wall(), self._cpu()), threading.get_ident()
+        return count
+
+    def end(self, rounds: int) -> None:
+        """The training is done."""
+        if self._now is None or self._thread != threading.get_ident():
+            return
+        (kind, wall, cpu), self._now = self._now, None
+        took, used = self._wall() - wall, self._cpu() - cpu
+        if not kind.trial or not rounds or took < LEAST_SECONDS:
+            return
+        kind.costs.append((took / rounds, used / rounds))
+        if len(kind.costs) % 2 == 0:
+            self._judge(kind)
+
+    def _judge(self, kind: _Kind) -> None:
+        pairs = list(zip(kind.costs[::2], kind.costs[1::2], strict=True))
+        ratios = [(new[0] / old[0], new[1] / max(old[1], 1e-9)) for old, new in pairs]
+        is_plain = len(ratios) == 1 and max(ratios[0]) <= PLAIN
+        is_hopeless = ratios[0][0] > HOPELESS
+        if len(ratios) < 2 and not (is_plain or is_hopeless):
+            return
+        is_better = is_plain or all(wall <= NO_SLOWER and cpu <= CHEAPER for wall, cpu in ratios)
+        before, after = kind.kept, kind.trial
+        if is_better:
+            kind.kept = after
+            kind.candidates = [one for one in kind.candidates if one < after]
+        kind.rest = REST if is_better else min(1000, 2 * kind.rest)
+        kind.trial, kind.costs, kind.wait = 0, [], 0 if kind.candidates else kind.rest
+        if not kind.candidates and kind.kept == kind.own:
+            kind.candidates = fewer(kind.own, self._cores)
+        self._say({
+            "event": "change", "what": "threads of a training", "from": before, "to": after, "is_kept": is_better,
+            "wall_ratios": [round(one[0], 4) for one in ratios], "cpu_ratios": [round(one[1], 4) for one in ratios],
+            "seconds": 0.0,
+        })  # fmt: skip
