@@ -307,6 +307,19 @@ def test_a_script_is_made_cheaper_applied_and_put_back(wasteful: Path, monkeypat
     assert json.loads(again.stdout)["decision"]["id"] == identity  # from the ledger, nothing run again
 
 
+def test_a_script_that_is_never_the_same_twice_is_judged_by_how_good_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "train.py"
+    path.write_text(
+        "import random, time\nfrom data import load_rows\nrandom.seed(time.time_ns())\n"
+        "for epoch in range(3):\n    rows = load_rows()\n    print('loss', 1 + 0.001 * random.random())\n"
+    )
+    (tmp_path / "data.py").write_text("def load_rows():\n    return sorted(range(10**5))\n")
+    found = problem(path)
+    assert not found.repeats(0)
+    made = found.measure(PatchPlan(("load-once",)), Sample("search", 0, 1.0))
+    assert made.metrics["loss"] == pytest.approx(1.0, abs=0.002)
+
+
 class Told:
     """A proposer that has one idea."""
 
