@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
 import threading
 import time
 from collections.abc import Mapping
@@ -45,6 +46,21 @@ def process_usage(pid: int) -> Usage | None:
     cpu = sum(map(int, fields[11:15])) / _TICKS  # user, system, and both of waited-for children
     counts = _io(pid)
     return Usage(pid, cpu, int(fields[21]) * _PAGE, *counts, _run_delays(pid))
+
+
+def highest_resident(pid: int) -> int:
+    """The most memory that a process ever had, in bytes; 0 when it is gone."""
+    for line in _lines(f"/proc/{pid}/status"):
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def waited_peak(usage: resource.struct_rusage) -> int:
+    """A waited-for child's peak in bytes. A child starts as a copy of us: up to our own size the kernel's peak is ours,
+    and 0 is returned."""
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return usage.ru_maxrss * 1024 if usage.ru_maxrss > own else 0
 
 
 def tree(root: int) -> tuple[int, ...]:

@@ -85,7 +85,7 @@ def request(folder: Path, name: str, numbers: Sequence[str], risk: float = RISK)
             name = newest[0].name
         conditions = (Condition("name", "=", name), Condition("status", "=", "done"))
         rows = listed(ledger, Wanted(conditions, limit=MOST_PAST))
-    past = [Past(_numbers(one), one.peak_bytes) for one in reversed(rows)]
+    past = [Past(_numbers(one), one.peak_bytes) for one in reversed(rows) if one.peak_bytes]
     if not past:
         raise InputError(f"no run called {name!r} has ended well", hint="`trimtab runs` lists them")
     return name, memory_request(past, wanted, risk)

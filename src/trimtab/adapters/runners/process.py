@@ -16,7 +16,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
-from trimtab.adapters.meters import TreeMeter, tree
+from trimtab.adapters.meters import TreeMeter, highest_resident, tree
 from trimtab.adapters.runners.worker import receive, send
 from trimtab.adapters.sandbox import Confinement
 from trimtab.core.errors import OutsideError
@@ -95,7 +95,7 @@ class WorkerProcess:
 
     def _cost(self, sampled: Spend, cpu_seconds: float) -> Spend:
         # The worker's own clock is finer than the ticks that can be seen from here.
-        peak = max(sampled.peak_rss_bytes, _peak(self._process.pid))
+        peak = max(sampled.peak_rss_bytes, highest_resident(self._process.pid))
         return replace(sampled, cpu_seconds=cpu_seconds, peak_rss_bytes=peak)
 
     def _watch(self, meter: TreeMeter, limits: Limits) -> str:
@@ -243,10 +243,3 @@ def _signal(pid: int, which: signal.Signals) -> None:
 def _reset_peak(pid: int) -> None:
     with contextlib.suppress(OSError):
         Path(f"/proc/{pid}/clear_refs").write_text("5")
-
-
-def _peak(pid: int) -> int:
-    with contextlib.suppress(OSError, StopIteration, ValueError):
-        lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
-        return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024
-    return 0

@@ -82,7 +82,10 @@ def summary(told: Told) -> Table:
     waited = f", {duration(spent.run_delay_seconds)} of waiting for a core" if spent.run_delay_seconds > 0.1 else ""
     cores = f"{spent.cpu_seconds / wall:.2f} of {ended.cores:.3g} cores"
     table.add_row("CPU", f"{duration(spent.cpu_seconds)} ({cores}){waited}")
-    table.add_row("memory", f"{size(spent.peak_rss_bytes)} at its peak")
+    table.add_row(
+        "memory",
+        f"{size(spent.peak_rss_bytes)} at its peak" if spent.peak_rss_bytes else "gone before it was looked at",
+    )
     table.add_row("disk", f"{size(spent.read_bytes)} read, {size(spent.written_bytes)} written")
     for since, until, label in ended.labels:
         table.add_row(label.name, f"{since:.0f} to {until:.0f} s: {label.because}; try {label.advice}")

@@ -16,7 +16,7 @@ from types import FrameType
 from typing import IO, Any
 
 import trimtab.hooks
-from trimtab.adapters.meters import TreeMeter, tree
+from trimtab.adapters.meters import TreeMeter, highest_resident, tree, waited_peak
 from trimtab.core.errors import InputError, OutsideError
 from trimtab.core.model import Spend
 from trimtab.training.allocation.heard import Change, EventFile, Heard
@@ -118,7 +118,7 @@ class _Watch:
         self._memory: list[tuple[float, float]] = []
         self._labels: list[tuple[float, float, Label]] = []
         self._agreed: list[Label] = []
-        self._is_too_large, self._metered = False, 0.0
+        self._is_too_large, self._metered, self._highest = False, 0.0, 0
         self._cores = float(os.cpu_count() or 1)
         self._pids: frozenset[int] = frozenset()
 
@@ -145,6 +145,7 @@ class _Watch:
         if look.at >= self._metered + METER_SECONDS:
             self._metered = look.at
             self._meter.sample()
+            self._highest = max(self._highest, highest_resident(self._pid))
         self._hear()
         now = look.at - self._began
         self._memory.append((now, float(look.resident)))
@@ -210,8 +211,8 @@ class _Watch:
             spent = replace(
                 spent, cpu_seconds=max(cpu, spent.cpu_seconds), peak_rss_bytes=max(peak, spent.peak_rss_bytes)
             )
-        seen = int(max((one[1] for one in self._memory), default=0))
-        spent = replace(spent, peak_rss_bytes=max(spent.peak_rss_bytes, seen))
+        seen = int(max((one[1] for one in self._memory), default=self._highest))
+        spent = replace(spent, peak_rss_bytes=max(spent.peak_rss_bytes, seen, self._highest))
         left = sum(os.path.exists(f"/proc/{pid}") for pid in self._meter.pids if pid != self._pid)
         return Ended(
             command=(),
@@ -242,7 +243,7 @@ def _waited(pid: int) -> tuple[int, float, int] | None:
         _, status, usage = os.wait4(pid, 0)
     except ChildProcessError:
         return None
-    return os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
+    return os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime, waited_peak(usage)
 
 
 class _passing_on:

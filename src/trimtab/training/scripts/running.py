@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import trimtab.hooks
-from trimtab.adapters.meters import TreeMeter
+from trimtab.adapters.meters import TreeMeter, waited_peak
 from trimtab.adapters.runners.process import MARK, end_tree
 from trimtab.core.model import Failure, Spend
 from trimtab.training.allocation.heard import EventFile, Heard
@@ -100,7 +100,7 @@ def _watched(job: subprocess.Popen[bytes], wall_seconds: float, mark: str) -> tu
     if is_done:
         _, status, usage = os.wait4(job.pid, 0)
         job.returncode = os.waitstatus_to_exitcode(status)
-        cpu, peak = usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
+        cpu, peak = usage.ru_utime + usage.ru_stime, waited_peak(usage)
     end_tree(job, mark)
     sampled = meter.spent()
     spent = Spend(
