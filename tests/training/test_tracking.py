@@ -55,7 +55,7 @@ def test_a_training_is_captured_with_no_code(tmp_path: Path) -> None:
     assert first.parameters["RandomForestClassifier.n_estimators"] == 7
     assert first.metrics["accuracy"] == score
     assert first.metrics["roc_auc"] == auc
-    assert first.data[str(tmp_path / "rows.csv")]
+    assert list(first.data) == [str(tmp_path / "rows.csv")]
     assert first.notes == ("the first",)
     assert first.spent.cpu_seconds > 0
     assert "commit" in first.code or "script" in first.code

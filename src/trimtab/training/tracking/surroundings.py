@@ -82,8 +82,13 @@ def note_opened(paths: list[str]) -> Callable[[], None]:
 def _heard(event: str, arguments: tuple[object, ...]) -> None:
     if _listeners and event == "open" and len(arguments) > 1:
         path, mode = arguments[0], arguments[1]
-        if isinstance(path, str) and path.endswith(DATA) and (mode is None or "r" in str(mode)):
+        if isinstance(path, str) and path.endswith(DATA) and "r" in str(mode or "r") and not _is_installed(path):
             _listeners[-1].append(path)
+
+
+def _is_installed(path: str) -> bool:
+    """Whether a file belongs to Python or a package."""
+    return os.path.abspath(path).startswith((sys.prefix + os.sep, sys.base_prefix + os.sep)) or ".dist-info" in path
 
 
 @functools.lru_cache(maxsize=1024)
