@@ -14,7 +14,7 @@ from trimtab.core.model import Json
 from trimtab.training.allocation.request import RISK, Past, Request, memory_request
 from trimtab.training.tracking.index import Condition, Listed, Wanted, found, listed, lost
 
-MOST_PAST = 2000  # runs that a request is learnt from, the newest
+MOST_PAST = 500  # runs that a request is learnt from, the newest
 
 
 @contextmanager

@@ -1,9 +1,10 @@
 """How much memory the next run should ask for: an upper bound from runs that have ended.
 
-The peak is taken to be log-linear in what the runs differ in (rows, columns, batch, depth …); the bound is conformal:
-each past run is forecast by a fit that did not see it, and the factor by which the worst share of them was
-underestimated is what is added (jackknife+, Barber et al. 2021, doi:10.1214/20-AOS1965). With too few runs for the risk
-that is asked for, the largest such factor is taken, times a margin, and the answer says so.
+The peak is taken for a sum of what the runs differ in (rows, columns, batch, depth …) and of products of two of these,
+none of which takes memory away: tables are rows times columns, and a program has a size before it has read any. The
+bound is conformal: each past run is forecast by a fit that did not see it, and the factor by which the worst share of
+them was underestimated is what is added (jackknife+, Barber et al. 2021, doi:10.1214/20-AOS1965). With too few runs for
+the risk that is asked for, the largest such factor is taken, times a margin, and the answer says so.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from trimtab.core.errors import InputError
 
 RISK = 0.005  # of running out of memory
 LEAST = 3  # runs
-MARGIN = 1.1  # where the past is too short for the risk
-PER_FEATURE = 4  # runs that each feature must be backed by
-RIDGE = 1e-3
+MARGIN = 1.05  # where the past is too short for the risk
+PER_TERM = 4  # runs that each term must be backed by
+MOST_FEATURES = 4
 LEAST_SPREAD = 1e-9
 
 
@@ -57,9 +58,10 @@ def memory_request(past: Sequence[Past], wanted: Mapping[str, float], risk: floa
             known = ", ".join(sorted({key for one in past for key in one.numbers})) or "none"
             raise InputError(f"no run has a number called {name!r}", hint=f"known: {known}")
     following = {**past[-1].numbers, **wanted}
-    features = np.array([_features(one.numbers, names) for one in past])
-    target = np.log([float(max(1, one.peak_bytes)) for one in past])
-    errors, forecasts = _left_out(features, target, np.array(_features(following, names)))
+    target = np.array([float(max(1, one.peak_bytes)) for one in past])
+    terms = _terms(np.array([[one.numbers.get(name, 0.0) for name in names] for one in [*past, Past(following, 0)]]))
+    terms = terms[:, : 1 + max(1, len(past) // PER_TERM)]
+    errors, forecasts = _left_out(terms[:-1], target, terms[-1])
     uppers = np.sort(forecasts + errors)
     place = math.ceil((1 - risk) * (len(past) + 1))
     is_short = place > len(past)
@@ -77,22 +79,25 @@ def memory_request(past: Sequence[Past], wanted: Mapping[str, float], risk: floa
 
 
 def _telling(past: Sequence[Past]) -> list[str]:
-    """Numbers that differ between the runs, the most telling first, no more than the runs can back."""
+    """Numbers that differ between the runs, the most telling first."""
     target = np.log([float(max(1, one.peak_bytes)) for one in past])
     found = []
     for name in sorted({key for one in past for key in one.numbers}):
         values = np.array([_log(one.numbers.get(name, 0.0)) for one in past])
         if values.std() > LEAST_SPREAD and target.std() > LEAST_SPREAD:
             found.append((abs(float(np.corrcoef(values, target)[0, 1])), name))
-    most = max(1, len(past) // PER_FEATURE)
-    return [name for _, name in sorted(found, reverse=True)[:most]]
+    return [name for _, name in sorted(found, reverse=True)[:MOST_FEATURES]]
 
 
-def _features(numbers: Mapping[str, float], names: Sequence[str]) -> list[float]:
-    values = [_log(numbers.get(name, 0.0)) for name in names]
-    # Memory is a floor plus a product: the square lets the slope grow from the one to the other.
-    total = sum(values)
-    return [1.0, *values, total * total]
+def _terms(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+    """One, then products of two of the numbers and the numbers themselves, the most telling first; each of size one."""
+    columns = [np.ones(len(numbers))]
+    for at in range(numbers.shape[1]):
+        columns.append(numbers[:, at])
+        columns += [numbers[:, at] * numbers[:, before] for before in range(at)]
+    terms = np.abs(np.column_stack(columns))
+    scale: NDArray[np.float64] = np.maximum(terms.mean(axis=0), LEAST_SPREAD)
+    return np.asarray(terms / scale)
 
 
 def _log(value: float) -> float:
@@ -100,21 +105,18 @@ def _log(value: float) -> float:
 
 
 def _left_out(
-    features: NDArray[np.float64], target: NDArray[np.float64], following: NDArray[np.float64]
+    terms: NDArray[np.float64], target: NDArray[np.float64], following: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """For each run: how much larger it was than a fit without it said, and that fit's forecast of the next run."""
-    centre, scale = features.mean(axis=0), features.std(axis=0)
-    scale[scale < LEAST_SPREAD] = 1.0
-    centre[0] = 0.0
-    scaled, next_one = (features - centre) / scale, (following - centre) / scale
+    """For each run, as logarithms: how much larger it was than a fit without it said, and that fit's next forecast."""
+    from scipy.optimize import nnls
+
+    relative = terms / target[:, None]  # so that errors count as shares of each peak
     errors, forecasts = np.empty(len(target)), np.empty(len(target))
     for out in range(len(target)):
         kept = np.arange(len(target)) != out
-        penalty = RIDGE * np.eye(scaled.shape[1])
-        penalty[0, 0] = 0.0
-        weights = np.linalg.solve(scaled[kept].T @ scaled[kept] + penalty, scaled[kept].T @ target[kept])
-        errors[out] = target[out] - scaled[out] @ weights
-        forecasts[out] = next_one @ weights
+        weights, _ = nnls(relative[kept], np.ones(len(target) - 1))
+        errors[out] = math.log(1.0 / max(1e-9, float(relative[out] @ weights)))
+        forecasts[out] = math.log(max(1.0, float(following @ weights)))
     return errors, forecasts
 
 
