@@ -279,6 +279,22 @@ def test_a_training_is_heard_without_a_change_to_its_code(tmp_path: Path) -> Non
     assert heard.metrics["roc_auc"] == pytest.approx(heard.metrics["valid_0 auc"])
 
 
+def test_torchs_steps_are_counted_and_its_optimizer_told(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    code = """
+        import torch
+        net = torch.nn.Linear(4, 1)
+        first, second = (torch.optim.SGD(net.parameters(), lr=rate) for rate in (0.1, 0.2))
+        for step in range(50):
+            net(torch.ones(2, 4)).sum().backward()
+            first.step()
+            second.step()
+    """
+    heard = watched(tmp_path, code).heard
+    assert heard.progress[-1][1] == 50  # of two optimizers, one counts
+    assert heard.parameters["SGD.lr"] == 0.1
+
+
 LONG = """
     import time
     import numpy as np
