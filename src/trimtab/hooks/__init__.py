@@ -13,6 +13,7 @@ LightGBM and XGBoost, and tqdm's bars, are heard without them.
 from __future__ import annotations
 
 import atexit
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sized
 from typing import TYPE_CHECKING, TypeVar
@@ -72,6 +73,13 @@ def _current() -> Session | None:
     return _sessions[-1] if _sessions else None
 
 
+def _ending(session: Session) -> None:
+    from trimtab.adapters.meters import highest_resident
+
+    session.close()
+    session.say({"event": "peak", "bytes": highest_resident(os.getpid())})
+
+
 def watched(path: str, *, acts: bool) -> None:
     """This process is a watched job: say what happens in it to a file of events."""
     from trimtab.hooks.session import Session, appending
@@ -85,4 +93,4 @@ def watched(path: str, *, acts: bool) -> None:
         inner(kind, error, at)
 
     sys.excepthook = failed
-    atexit.register(session.close)
+    atexit.register(_ending, session)

@@ -14,6 +14,7 @@ def _begin() -> None:
     except ImportError:  # installed elsewhere: what is needed here needs the standard library only
         root = os.path.abspath(os.path.join(os.path.dirname(__file__), *[os.pardir] * 3))
         sys.path.append(root)
+        import trimtab.adapters.meters
         import trimtab.hooks.frameworks
         import trimtab.hooks.seeding  # noqa: F401
 

@@ -43,6 +43,7 @@ class Heard:
     curves: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     changes: list[Change] = field(default_factory=list)
     failure: str = ""
+    peak: int = 0  # bytes that the first process itself ever had, as it ended
     _bars: bool = False
 
     def take(self, event: Mapping[str, Any]) -> Change | None:
@@ -65,6 +66,8 @@ class Heard:
                 self._measured(str(event["name"]), float(event["value"]), int(event["step"]), bool(event["is_kept"]))
             case "parameters":
                 self.parameters |= event["values"]
+            case "peak":
+                self.peak = max(self.peak, int(event["bytes"]))
             case "failed":
                 self.failure = str(event["error"])
             case "change":

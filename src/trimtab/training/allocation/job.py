@@ -212,7 +212,7 @@ class _Watch:
                 spent, cpu_seconds=max(cpu, spent.cpu_seconds), peak_rss_bytes=max(peak, spent.peak_rss_bytes)
             )
         seen = int(max((one[1] for one in self._memory), default=self._highest))
-        spent = replace(spent, peak_rss_bytes=max(spent.peak_rss_bytes, seen, self._highest))
+        spent = replace(spent, peak_rss_bytes=max(spent.peak_rss_bytes, seen, self._highest, self._heard.peak))
         left = sum(os.path.exists(f"/proc/{pid}") for pid in self._meter.pids if pid != self._pid)
         return Ended(
             command=(),

@@ -20,7 +20,7 @@ from trimtab.adapters.meters import tree
 TICKS = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
 MOST_COST = 0.004  # of a core, for looking
-LEAST_PAUSE = 0.25
+FIRST_PAUSE, LEAST_PAUSE = 0.05, 0.25  # seconds
 WINDOW_SECONDS = 10.0
 KEPT = 64  # looks
 
@@ -91,7 +91,7 @@ class Watched:
 
     root: int
     looks: deque[Look] = field(default_factory=lambda: deque(maxlen=KEPT))
-    pause: float = LEAST_PAUSE
+    pause: float = FIRST_PAUSE
     cost: float = 0.0  # CPU seconds that looking took
     _threads: dict[int, tuple[float, float]] = field(default_factory=dict)  # CPU and delay, by thread
     _io: dict[int, tuple[int, int, int]] = field(default_factory=dict)
