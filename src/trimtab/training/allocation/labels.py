@@ -16,7 +16,7 @@ BLOCKED, IDLE = 0.2, 0.3  # of the time
 WRITES = 0.7  # of the bytes
 BURSTS = 0.5
 ONE_CORE = (0.85, 1.3)  # busiest thread at least, all together at most
-UNUSED = 0.5  # of the cores allowed
+UNUSED = 0.55  # of the cores allowed
 GPU_LOW, GPU_HIGH = 0.5, 0.7
 
 

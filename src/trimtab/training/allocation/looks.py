@@ -23,6 +23,7 @@ MOST_COST = 0.004  # of a core, for looking
 FIRST_PAUSE, LEAST_PAUSE = 0.05, 0.25  # seconds
 WINDOW_SECONDS = 10.0
 KEPT = 64  # looks
+GOLDEN = 0.6180339887498949  # of a turn, each time: never the same twice, and evenly spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,8 @@ class Watched:
     cost: float = 0.0  # CPU seconds that looking took
     _threads: dict[int, tuple[float, float]] = field(default_factory=dict)  # CPU and delay, by thread
     _io: dict[int, tuple[int, int, int]] = field(default_factory=dict)
+    _pace: float = LEAST_PAUSE
+    _turn: float = 0.0
     _groups: Groups | None = None
     _gpus: Gpus = field(default_factory=Gpus)
     _cores: tuple[int, ...] = ()
@@ -111,7 +114,10 @@ class Watched:
         made = self._looked()
         spent = time.thread_time() - began
         self.cost += spent
-        self.pause = max(LEAST_PAUSE, min(5.0, 0.8 * self.pause + 0.2 * spent / MOST_COST))
+        self._pace = max(LEAST_PAUSE, min(5.0, 0.8 * self._pace + 0.2 * spent / MOST_COST))
+        # Never evenly: looks in step with a loop's own rhythm would see one part of it only.
+        self._turn = (self._turn + GOLDEN) % 1.0
+        self.pause = self._pace * (0.6 + 0.8 * self._turn)
         if made is not None:
             self.looks.append(made)
         return made
