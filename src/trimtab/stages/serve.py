@@ -9,8 +9,8 @@ import asyncio
 import signal
 import sys
 import time
-from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,7 +113,8 @@ class Crew:
             step += 1
             if step % SYNC_STEPS == 0:
                 if (text := watched.changed()) is not None:
-                    _swapped(lambda source: self._controller.swap(source), text, self._say)
+                    with _told(self._say):
+                        await asyncio.to_thread(self._controller.swap, text)
                 await self._follow(self._controller.desired(now, len(self._ready), len(self._coming)))
             self._tell()
 
@@ -204,7 +205,7 @@ async def _started(settings: Settings, policy: Path | None, metrics_port: int, s
     router = Router(settings)
     if policy is not None:
         try:
-            router.swap(_text(policy))
+            await router.swap(_text(policy))
         except ProgramFault as fault:
             raise InputError(f"{policy}: {fault}", hint="`trimtab balance requests.csv` prints one") from None
     await router.start()
@@ -238,14 +239,17 @@ async def _until_told(router: Router, policy: Path | None, say: Say) -> None:
             async with asyncio.timeout(WATCH_SECONDS):
                 await told.wait()
         if (text := watched.changed()) is not None:
-            _swapped(router.swap, text, say)
+            with _told(say):
+                await router.swap(text)
     say("no new connections; ending what is under way")
     await router.stop()
 
 
-def _swapped(swap: Callable[[str], None], text: str, say: Say) -> None:
+@contextmanager
+def _told(say: Say) -> Iterator[None]:
+    """Say how a swap went."""
     try:
-        swap(text)
+        yield
         say("another policy is in force")
     except ProgramFault as fault:
         say(f"the changed policy was refused, the old one stays: {fault}")

@@ -103,13 +103,11 @@ class Choice:
         self._slots, self._most = slots, most_backends
         self._inputs, self._state = np.zeros(_WIDTH), np.zeros(max(1, PICK.state))
         self._last, self._pace, self._arrived = -1, 0.0, 0.0
-        self.source = LEAST_REQUEST
         self._policy: Policy = compile_program(LEAST_REQUEST, PICK)
 
-    def swap(self, source: str) -> None:
-        """Take another policy for all requests from now on. Raises ProgramFault; the old one stays then."""
-        policy = compile_program(source, PICK)
-        self._policy, self.source, self._state = policy, source, np.zeros(max(1, PICK.state))
+    def swap(self, policy: Policy) -> None:
+        """Take another policy for all requests from now on."""
+        self._policy, self._state = policy, np.zeros(max(1, PICK.state))
 
     def add(self) -> int:
         """A place for one more backend, closed at first. Raises ValueError when there is none left."""

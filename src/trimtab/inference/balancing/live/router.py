@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections import deque
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 
+from trimtab.adapters.programs import ProgramFault, compile_program
 from trimtab.core.errors import OutsideError
 from trimtab.inference.balancing.live.choice import Choice
 from trimtab.inference.balancing.live.client import Client, Request
 from trimtab.inference.balancing.live.counts import Counts
 from trimtab.inference.balancing.live.exchange import Connection
 from trimtab.inference.balancing.live.turn import Turn
+from trimtab.inference.balancing.signature import PICK
 
 EJECT_AFTER = 3  # failures in a row
+LOOKS = 8  # for late attempts, in the time that one may take
 IDLE_CONNECTIONS = 256  # kept for each backend
 
 
@@ -85,7 +87,7 @@ class Router:
         self._turns: set[Turn] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
-        self.port = 0
+        self.port = self.looks = 0
 
     async def start(self) -> None:
         """Listen. Raises OutsideError when the port is taken."""
@@ -135,9 +137,17 @@ class Router:
             await asyncio.sleep(0.01)
         backend.close()
 
-    def swap(self, source: str) -> None:
-        """Route by another policy from the next request on. Raises ProgramFault; the old one stays then."""
-        self.choice.swap(source)
+    async def swap(self, source: str) -> None:
+        """Route by another policy from now on. Raises ProgramFault; the old one stays then.
+
+        It is compiled in a thread: requests go on meanwhile.
+        """
+        try:
+            policy = await asyncio.to_thread(compile_program, source, PICK)
+        except ProgramFault:
+            self.counts.events["policy refused"] += 1
+            raise
+        self.choice.swap(policy)
         self.counts.events["policy swapped"] += 1
 
     @property
@@ -202,13 +212,15 @@ class Router:
         turn.begin()
 
     async def _look_for_late(self) -> None:
-        """Give up on attempts that take too long: one look at all of them costs less than a timer for each."""
-        pause = min(0.5, self.settings.try_seconds / 4)
+        """Give up on attempts that take too long: one look at all of them costs less than a timer for each.
+
+        Time is counted in looks: while the router itself stands still, no backend is late.
+        """
         while True:
-            await asyncio.sleep(pause)
-            before = time.monotonic() - self.settings.try_seconds
+            await asyncio.sleep(self.settings.try_seconds / LOOKS)
+            self.looks += 1
             for turn in list(self._turns):
-                turn.give_up(before)
+                turn.give_up(self.looks - LOOKS)
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

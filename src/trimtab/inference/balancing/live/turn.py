@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 class Leg:
     """One attempt at one backend: what its connection tells."""
 
-    __slots__ = ("backend", "began", "connection", "is_over", "turn")
+    __slots__ = ("backend", "began", "connection", "is_over", "look", "turn")
 
     def __init__(self, turn: Turn, backend: Backend) -> None:
         self.turn, self.backend, self.began = turn, backend, time.monotonic()
+        self.look = turn.router.looks
         self.connection: Connection | None = None
         self.is_over = False
 
@@ -146,9 +147,9 @@ class Turn:
                 self.router.counts.events["hedged"] += 1
                 self._attempt()
 
-    def give_up(self, before: float) -> None:
-        """End the attempts that began before a time."""
-        for leg in [one for one in self._legs if not one.is_over and one.began < before]:
+    def give_up(self, look: int) -> None:
+        """End the attempts that began before a look."""
+        for leg in [one for one in self._legs if not one.is_over and one.look < look]:
             if leg.connection is not None:
                 leg.connection.drop()
             self.on_failed(leg, "timed out", may_be_done=True)
