@@ -24,9 +24,8 @@ from trimtab.adapters.models.metrics import score
 from trimtab.adapters.models.raw_rows import raw_rows
 from trimtab.adapters.sources.dataset import Dataset, DataSpec, load, part
 from trimtab.adapters.sources.tables import materialise
-from trimtab.adapters.models.timing import abba
 from trimtab.inference.conversion.forms import form_bytes
-from trimtab.inference.conversion.measure import current_latency, served_call
+from trimtab.inference.conversion.measure import abba, current_latency, served_call
 from trimtab.inference.conversion.plan import COMPILED, CURRENT, FEWER, INTERPRETER, ONNX
 from trimtab.inference.conversion.problem import convert
 

@@ -15,10 +15,8 @@ import functools
 import gzip
 import itertools
 import os
-import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Mapping
 from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
@@ -31,10 +29,10 @@ import pyarrow.parquet
 from trimtab.adapters.models import boosting
 from trimtab.adapters.models.learn_encoding import encode, learn
 from trimtab.adapters.models.metrics import score
-from trimtab.adapters.models.timing import abba
 from trimtab.adapters.sources.dataset import Dataset, DataSpec, load, part
 from trimtab.adapters.sources.tables import read_table
 from trimtab.core.budget import Stopwatch
+from trimtab.training.architecture.measure import in_turn
 
 FILE = Path(__file__).with_suffix(".csv.gz")
 LEAVES, RATES = (4, 8, 16, 31, 63), (0.05, 0.1, 0.2, 0.4)
@@ -153,13 +151,12 @@ class Grid:
         model = self.fit(config)
         train = whole.read().cpu_seconds
         quality = [self.quality(model, *one) for one in ((self.valid, self.x_valid), (self.holdout, self.x_holdout))]
-        reference, candidate = abba(
-            [self.call(self.anchor)], [self.call(model)], SECONDS, block=1, clock=time.process_time_ns
-        )
-        before, after = statistics.median(reference), statistics.median(candidate)
+        before, after = in_turn(self.call(self.anchor), self.call(model), SECONDS)
         size = len(model.model_to_string())
         cost = whole.read().cpu_seconds
-        return Result(self.name, *astuple(config), *quality, train, after / before, before / len(self.batch), size, cost)
+        return Result(
+            self.name, *astuple(config), *quality, train, after / before, before / len(self.batch), size, cost
+        )
 
     def quality(self, model: Any, rows: Dataset, x: Any) -> float:
         return score(self.metric, rows.y, np.asarray(model.predict(x, num_threads=1)))

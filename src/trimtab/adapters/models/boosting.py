@@ -66,17 +66,21 @@ def fit(
 
 
 def fit_dataset(
-    rows: Any, training: Training, *, valid: tuple[Matrix, npt.NDArray[np.float64]] | None = None
+    rows: Any,
+    training: Training,
+    *,
+    valid: tuple[Matrix, npt.NDArray[np.float64]] | None = None,
+    callbacks: Sequence[Callable[..., Any]] = (),
 ) -> lightgbm.Booster:
-    """Train on a data set that is binned already."""
-    callbacks: list[Callable[..., Any]] = []
+    """Train on a data set that is binned already. `callbacks` are called after each round."""
+    called = list(callbacks)
     held_out = None
     if valid is not None:
         held_out = [lightgbm.Dataset(valid[0], valid[1], reference=rows)]
         if training.early_stopping:
-            callbacks.append(lightgbm.early_stopping(training.early_stopping, verbose=False))
+            called.append(lightgbm.early_stopping(training.early_stopping, verbose=False))
     return lightgbm.train(
-        full_params(training), rows, num_boost_round=training.rounds, valid_sets=held_out, callbacks=callbacks
+        full_params(training), rows, num_boost_round=training.rounds, valid_sets=held_out, callbacks=called
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import statistics
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,6 @@ from trimtab.adapters.models.form import Form, Vector, load_form
 from trimtab.adapters.models.learn_encoding import encode
 from trimtab.adapters.models.metrics import score
 from trimtab.adapters.models.raw_rows import raw_rows
-from trimtab.adapters.models.timing import abba
 from trimtab.adapters.sources.dataset import Dataset, DataSpec, blocks, load, part
 from trimtab.core.model import Measurement, Sample, Split
 from trimtab.inference.conversion.forms import form_bytes, prepare
@@ -28,6 +28,7 @@ from trimtab.inference.conversion.plan import CURRENT, FormPlan
 
 MOST_ROWS = 20_000  # that quality is judged on
 BATCH = 64
+BLOCK = 8  # calls of one form in a row: its trees are then in the caches, as they are in a service
 ROWS_WITH_HOLES = 40  # that each feature is blanked in, one at a time
 
 
@@ -91,6 +92,28 @@ def served_call(form: Form) -> Callable[[dict[str, Any]], float]:
         names = [column.name for column in encoding.columns]
         return lambda row: form.predict(pandas.DataFrame([row], columns=names))  # type: ignore[return-value]
     return lambda row: form.predict(encoding.row(row))  # type: ignore[return-value]
+
+
+def abba(
+    reference: Sequence[Callable[[], Any]], candidate: Sequence[Callable[[], Any]], seconds: float
+) -> tuple[list[float], list[float]]:
+    """Microseconds of each call, in blocks: reference, candidate, candidate, reference, …; at least two blocks each."""
+    times: tuple[list[float], list[float]] = ([], [])
+    calls = (reference, candidate)
+    for side in (0, 1):
+        calls[side][0]()  # the first call of all allocates
+    deadline = time.perf_counter() + seconds
+    turn = 0
+    while turn < 4 or time.perf_counter() < deadline:
+        side = (0, 1, 1, 0)[turn % 4]
+        start = (turn // 2) * BLOCK
+        for place in range(start, start + BLOCK):
+            call = calls[side][place % len(calls[side])]
+            began = time.perf_counter_ns()
+            call()
+            times[side].append((time.perf_counter_ns() - began) / 1000)
+        turn += 1
+    return times
 
 
 @functools.lru_cache(maxsize=16)

@@ -8,9 +8,7 @@ holdout: what would be shipped is what is confirmed. The intervals speak of thes
 from __future__ import annotations
 
 import functools
-import io
 import os
-import pickle
 import statistics
 import tempfile
 import zipfile
@@ -21,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trimtab.adapters.models.artifact import Estimator, Fitted, save
+from trimtab.adapters.models.artifact import Fitted, predictor_bytes, save
 from trimtab.adapters.models.boosting import mean_prediction
 from trimtab.adapters.models.metrics import score
 from trimtab.adapters.sources.dataset import Dataset, DataSpec, blocks, load, part
@@ -164,7 +162,7 @@ def _look(setting: Setting, plan: ModelPlan, split: Split, fraction: float) -> L
         train_cpu,
         predict_cpu / len(scored) * 1e6,
         _single_ms(trained.fitted, scored),
-        _size(trained.fitted),
+        predictor_bytes(trained.fitted.predictor),
     )
 
 
@@ -195,26 +193,6 @@ def _single_ms(fitted: Fitted, rows: Dataset) -> float:
         fitted.predict_table(row)
         times.append(watch.read().cpu_seconds * 1000)
     return statistics.median(times)
-
-
-class _Counted(io.RawIOBase):
-    """Counts what is written to it and keeps nothing."""
-
-    def __init__(self) -> None:
-        self.size = 0
-
-    def write(self, chunk: Any) -> int:
-        size = memoryview(chunk).nbytes
-        self.size += size
-        return size
-
-
-def _size(fitted: Fitted) -> int:
-    if not isinstance(fitted.predictor, Estimator):
-        return len(fitted.predictor.model_to_string())  # type: ignore[attr-defined]
-    counted = _Counted()
-    pickle.dump(fitted.predictor, counted, protocol=5)
-    return counted.size
 
 
 def _read(place: Path) -> Look | None:
