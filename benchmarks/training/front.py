@@ -177,13 +177,15 @@ def kept(file: Path = FILE) -> list[Result]:
 
 def keep(results: list[Result], file: Path = FILE) -> None:
     """Write all results, at once. Four digits: more are noise."""
-    with gzip.open(file, "wt", encoding="utf-8", newline="") as lines:
+    building = file.with_suffix(".tmp")
+    with gzip.open(building, "wt", encoding="utf-8", newline="") as lines:
         writer = csv.DictWriter(lines, [one.name for one in fields(Result)])
         writer.writeheader()
         writer.writerows(
             {key: f"{value:.5g}" if isinstance(value, float) else value for key, value in asdict(one).items()}
             for one in results
         )
+    building.replace(file)
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from trimtab.training.architecture.plan import MOST_TREES, ShrinkPlan
 
 NAME = "shrink"
 SHARES = (0.5, 0.25, 0.1, 0.05, 0.02)
-TREES = (MOST_TREES, 64, 32, 16, 8, 4, 2)
+TREES = (MOST_TREES, 40, 12, 4)
 SIZES = ((0.5, 1.0), (0.25, 1.0), (0.125, 1.0), (1.0, 0.5), (0.5, 0.5), (0.25, 0.5), (0.125, 0.5), (0.0625, 0.5))
 STUDENTS: tuple[tuple[str, ShrinkPlan], ...] = (
     ("few small trees in long steps", ShrinkPlan("boosted", leaves=16, rate=0.3)),

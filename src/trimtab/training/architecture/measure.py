@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from trimtab.adapters.models.artifact import Estimator, Fitted, predictor_bytes, to_frame
 from trimtab.adapters.models.encoding import Encoding, Matrix
@@ -93,11 +93,17 @@ def reads_frames(fitted: Fitted) -> bool:
     return isinstance(fitted.predictor, Estimator) and fitted.predictor.reads_frames
 
 
+def answered(setting: Setting, plan: ShrinkPlan, metric: str) -> float:
+    """The metric on the holdout of the model that was trained for the search: what a front of such models is worth."""
+    fitted = look(setting, plan, "search").fitted
+    return score(metric, scored_rows(setting.data, "holdout").y, _answers(fitted, setting.data, "holdout"))
+
+
 def timings(setting: Setting, fitted: Fitted, sample: Sample, block: slice) -> dict[str, float]:
     """CPU time of a row among many and of a single raw row, and the ratio of the first to today's model's."""
     models = (look(setting, CURRENT, sample.split).fitted, fitted)
     place = (setting.data, sample.split, block)
-    with threadpool_limits(1):  # threads that wait for each other are no cost of a model
+    with _threads().limit(limits=1):  # threads that wait for each other are no cost of a model
         _, alone = in_turn(*(_single(one, *place) for one in models), setting.seconds / 2)
         before, after = in_turn(*(_many(one, *place) for one in models), setting.seconds)
     return {
@@ -105,6 +111,12 @@ def timings(setting: Setting, fitted: Fitted, sample: Sample, block: slice) -> d
         "predict_ratio": after / before,
         "predict_ms_single": alone / 1000 / SINGLES,
     }
+
+
+@functools.cache
+def _threads() -> ThreadpoolController:
+    """The numeric libraries' threads, looked for once."""
+    return ThreadpoolController()
 
 
 def in_turn(today: Call, plan: Call, seconds: float) -> tuple[float, float]:

@@ -21,7 +21,8 @@ from trimtab.training.selection.evidence import facts
 from trimtab.training.selection.plan import DEFAULT, ModelPlan
 from trimtab.training.selection.problem import Worth, blocks_for
 
-BLOCKS = 10
+BLOCKS = 10  # of the holdout, that plans are compared on pair by pair
+SEARCH_BLOCKS = 4  # while searching means decide, and each block costs a timing
 LEAST_ROWS = 100  # to train on, to score on and to confirm on, each a share of it
 FINALISTS = 4  # each keeps a wider distance from the tolerance: what only just holds often breaks on the holdout
 MARGIN = 0.05  # below 5 % of a prediction no change is worth it
@@ -40,7 +41,7 @@ class Shrink:
     code: str = ""
     tolerance: float = 0.005
     worth: Worth | None = None  # None: the cheapest prediction wins
-    blocks: int = BLOCKS
+    blocks: int = BLOCKS  # of the holdout
     seconds: float = 0.02  # of each timing
     name: str = "shrink"
 
@@ -66,7 +67,7 @@ class Shrink:
 
     @property
     def ladder(self) -> Ladder:
-        return Ladder((Rung(1.0, self.blocks),), holdout_seeds=self.blocks, finalists=FINALISTS)
+        return Ladder((Rung(1.0, SEARCH_BLOCKS),), holdout_seeds=self.blocks, finalists=FINALISTS)
 
     @property
     def setting(self) -> Setting:
@@ -86,7 +87,8 @@ class Shrink:
 
     def measure(self, plan: ShrinkPlan, sample: Sample) -> Measurement:
         """Quality and times on one block of rows; the fit behind them is shared by all blocks, and by what is cut."""
-        made = measured(self.setting, plan, sample, self.blocks)
+        pieces = SEARCH_BLOCKS if sample.split == "search" else self.blocks
+        made = measured(self.setting, plan, sample, pieces)
         if self.worth is None:
             return made
         quality = made.metrics[self.metric]
