@@ -165,8 +165,9 @@ class Grid:
         return functools.partial(model.predict, self.batch, num_threads=1)
 
 
-def kept(file: Path = FILE) -> list[Result]:
+def kept(file: Path | None = None) -> list[Result]:
     """The results so far."""
+    file = file or FILE
     if not file.exists():
         return []
     with gzip.open(file, "rt", encoding="utf-8") as lines:
@@ -175,8 +176,9 @@ def kept(file: Path = FILE) -> list[Result]:
     return [Result(**{name: kinds[name](value) for name, value in row.items()}) for row in rows]
 
 
-def keep(results: list[Result], file: Path = FILE) -> None:
+def keep(results: list[Result], file: Path | None = None) -> None:
     """Write all results, at once. Four digits: more are noise."""
+    file = file or FILE
     building = file.with_suffix(".tmp")
     with gzip.open(building, "wt", encoding="utf-8", newline="") as lines:
         writer = csv.DictWriter(lines, [one.name for one in fields(Result)])

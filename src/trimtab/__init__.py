@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         scale,
         schedule,
         show,
+        shrink,
         spot,
         tune,
         verify,
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "apply", "balance", "check", "convert", "defer", "drift", "forecast", "history", "init", "pack", "package",
-    "retrain", "revert", "rightsize", "run", "scale", "schedule", "show", "spot", "track", "tune", "verify",
+    "retrain", "revert", "rightsize", "run", "scale", "schedule", "show", "shrink", "spot", "track", "tune", "verify",
 ]  # fmt: skip
 
 

@@ -19,7 +19,8 @@ def rounds_of(predictor: Predictor) -> int:
 def cut(predictor: Predictor, rounds: int) -> Predictor:
     """The model of the first rounds alone. Raises ValueError when it cannot be cut."""
     if not isinstance(predictor, Estimator):
-        return _cut_booster(predictor, rounds)
+        made: Predictor = _cut_booster(predictor, rounds)
+        return made
     if not rounds_of(predictor):
         kind = type(_last(predictor.model)).__name__
         raise ValueError(f"a {kind} cannot be cut: only boosted trees and forests can")

@@ -6,6 +6,7 @@ of the weights and one-hot columns are rows of a table.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,7 +105,7 @@ def _folded(design: Design, layers: list[tuple[Matrix, Matrix]], task: Task) -> 
     count = len(design.numbers)
     weights = first[:count] / design.scale[:, None]
     edges = np.cumsum([count, *design.slots])
-    tables = tuple(first[start:stop] for start, stop in zip(edges[:-1], edges[1:], strict=True))
+    tables = tuple(first[start:stop] for start, stop in itertools.pairwise(edges))
     return Layers(
         task, design.numbers, design.fill, design.words, tables, ((weights, bias - design.mean @ weights), *rest)
     )

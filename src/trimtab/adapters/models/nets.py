@@ -182,7 +182,8 @@ class Net:
         best, kept, stale = math.inf, copy.deepcopy(self.module.state_dict()), 0
         for _ in range(EPOCHS):
             self.module.train()
-            for batch in torch.randperm(len(rows) - held).split(BATCH):
+            order = torch.randperm(len(rows) - held)
+            for batch in (order[start : start + BATCH] for start in range(0, len(order), BATCH)):
                 optimizer.zero_grad()
                 self._loss(self.module(rows[batch]), target[batch]).backward()
                 optimizer.step()

@@ -18,22 +18,25 @@ from trimtab.training.architecture.plan import MOST_TREES, ShrinkPlan
 
 NAME = "shrink"
 SHARES = (0.5, 0.25, 0.1, 0.05, 0.02)
-TREES = (MOST_TREES, 40, 12, 4)
+TREES = (MOST_TREES, 56, 24, 10, 4)
 SIZES = ((0.5, 1.0), (0.25, 1.0), (0.125, 1.0), (1.0, 0.5), (0.5, 0.5), (0.25, 0.5), (0.125, 0.5), (0.0625, 0.5))
+# Cheap fits first: few rows and small trees make most of the front, since each cost is counted by its ratio.
 STUDENTS: tuple[tuple[str, ShrinkPlan], ...] = (
-    ("few small trees in long steps", ShrinkPlan("boosted", leaves=16, rate=0.3)),
-    ("the same, taught by today's model", ShrinkPlan("boosted", leaves=31, rate=0.3, taught=0.7)),
-    ("very small trees", ShrinkPlan("boosted", leaves=5, rate=0.4)),
-    ("fewer rows: cheaper to train", ShrinkPlan("boosted", leaves=8, rate=0.3, rows=0.2)),
-    ("large trees, taught", ShrinkPlan("boosted", leaves=64, rate=0.4, taught=0.7)),
-    ("very few rows", ShrinkPlan("boosted", leaves=4, rate=0.4, rows=0.05)),
+    ("few rows, very small trees", ShrinkPlan("boosted", leaves=4, rate=0.2, rows=0.05)),
+    ("some rows, small trees in long steps", ShrinkPlan("boosted", leaves=8, rate=0.4, rows=0.25)),
+    ("few rows, shorter steps", ShrinkPlan("boosted", leaves=4, rate=0.1, rows=0.1)),
+    ("small trees in long steps", ShrinkPlan("boosted", leaves=8, rate=0.4)),
+    ("some rows, larger trees", ShrinkPlan("boosted", leaves=16, rate=0.4, rows=0.25)),
+    ("taught by today's model", ShrinkPlan("boosted", leaves=31, rate=0.3, taught=0.7)),
+    ("few large trees, taught", ShrinkPlan("boosted", leaves=64, rate=0.4, taught=0.7)),
+    ("small trees, taught", ShrinkPlan("boosted", leaves=12, rate=0.4, taught=0.7)),
 )
 SINGLES: tuple[tuple[str, ShrinkPlan], ...] = (
-    ("a linear model", ShrinkPlan("linear")),
     ("a linear model of few rows", ShrinkPlan("linear", rows=0.1)),
-    ("a small network, taught", ShrinkPlan("network", taught=0.7)),
+    ("a linear model", ShrinkPlan("linear")),
     ("half of the columns", ShrinkPlan("boosted", leaves=16, rate=0.3, columns=0.5)),
     ("a quarter of the columns", ShrinkPlan("boosted", leaves=16, rate=0.3, columns=0.25)),
+    ("a small network, taught", ShrinkPlan("network", taught=0.7)),
 )
 
 
@@ -97,7 +100,7 @@ def _between(brief: Brief[Any]) -> list[Proposal[ShrinkPlan]]:
         )
         for (small, is_safe), (large, is_larger_safe) in pairwise(members):
             if is_larger_safe and not is_safe and (middle := _middle(small, large)):
-                plan = replace(family, **{_SIZE[family.kind]: middle})
+                plan = _sized(family, middle)
                 found.append(_idea(plan, "between one that is safe and one that is not"))
     return found
 
@@ -109,6 +112,10 @@ CLOSE = 1.2  # two sizes with a smaller ratio have nothing between them that is 
 def _family(plan: ShrinkPlan) -> ShrinkPlan:
     """The plan without its size: what shares a fit."""
     return replace(plan, kept=1.0, trees=ShrinkPlan.trees)
+
+
+def _sized(family: ShrinkPlan, size: float) -> ShrinkPlan:
+    return replace(family, kept=size) if family.kind == "cut" else replace(family, trees=int(size))
 
 
 def _middle(small: float, large: float) -> float:

@@ -101,11 +101,11 @@ def answered(setting: Setting, plan: ShrinkPlan, metric: str) -> float:
 
 def timings(setting: Setting, fitted: Fitted, sample: Sample, block: slice) -> dict[str, float]:
     """CPU time of a row among many and of a single raw row, and the ratio of the first to today's model's."""
-    models = (look(setting, CURRENT, sample.split).fitted, fitted)
+    today = look(setting, CURRENT, sample.split).fitted
     place = (setting.data, sample.split, block)
     with _threads().limit(limits=1):  # threads that wait for each other are no cost of a model
-        _, alone = in_turn(*(_single(one, *place) for one in models), setting.seconds / 2)
-        before, after = in_turn(*(_many(one, *place) for one in models), setting.seconds)
+        _, alone = in_turn(_single(today, *place), _single(fitted, *place), setting.seconds / 2)
+        before, after = in_turn(_many(today, *place), _many(fitted, *place), setting.seconds)
     return {
         "predict_us_per_row": after / BATCH,
         "predict_ratio": after / before,
@@ -120,7 +120,7 @@ def _threads() -> ThreadpoolController:
 
 
 def in_turn(today: Call, plan: Call, seconds: float) -> tuple[float, float]:
-    """CPU microseconds of a call of each, medians: both in turn, at least once each."""
+    """CPU microseconds of a call of each, medians: both in turn, at least once."""
     times: tuple[list[float], list[float]] = ([], [])
     deadline = time.perf_counter() + seconds
     while not times[0] or time.perf_counter() < deadline:
