@@ -31,6 +31,7 @@ from tune import alone, machine
 from trimtab.adapters.sources.dataset import DataSpec
 
 BUDGET = 0.05  # of the reference's cost
+ROOM = 0.9  # of the budget: the last plan may cost more than what is left
 LOSS = 0.005  # of today's quality, that a cheaper model may lose
 SPREAD = 200_000  # random points that the hypervolume is estimated with: a standard error of 0.1 %
 DRAWS = 20
@@ -127,12 +128,10 @@ def shrunk(name: str, spec: DataSpec, budget: float, seed: int) -> Found:
 
     metric = reference.SETS[name].metric
     problem = replace(shrinking(spec, metric, TODAY, cache=None), seconds=0.0)
-    read(problem.setting)
-    meter = Meter(cpu_seconds=budget)
+    link, clock = known(name)[DEFAULT], clock_of(name, problem.setting)
+    meter = Meter(cpu_seconds=ROOM * budget / clock)
     decision = optimize(problem, proposer(), search=meter, check=Meter(cpu_seconds=0.0), ledger=MemoryLedger())
     spent = meter.spent.cpu_seconds
-    found, link = points(decision, metric), known(name)[DEFAULT]
-    clock = link.train_cpu_seconds / found[0].metrics["train_cpu_seconds"]
     made = [
         Point(
             one.quality,
@@ -141,21 +140,29 @@ def shrunk(name: str, spec: DataSpec, budget: float, seed: int) -> Found:
             one.metrics["predict_ratio"] * link.us_ratio,
             one.metrics["model_bytes"],
         )
-        for one in found
+        for one in points(decision, metric)
     ]
     return Found(tuple(made), spent * clock)
 
 
-def read(setting: Any) -> None:
-    """Load and encode the rows and import what is used: neither is counted for the reference."""
+def clock_of(name: str, setting: Any) -> float:
+    """CPU seconds of the reference's clock in one of today's: the host may be busier now, or quieter.
+
+    What is loaded, encoded and imported for it is not counted for the reference either.
+    """
     import sklearn.linear_model  # noqa: F401
 
-    from trimtab.training.architecture.measure import encoded
-    from trimtab.training.architecture.students import rows_of
+    from trimtab.training.architecture import measure, students
+    from trimtab.training.architecture.plan import CURRENT
 
-    rows = rows_of(setting, "search")
-    assert len(rows.x)
-    assert len(encoded(setting.data, "search", rows.encoding))
+    taken = []
+    for _ in range(3):
+        students.grown.cache_clear()
+        taken.append(students.student(setting, CURRENT, "search").train_cpu_seconds)
+    rows = students.rows_of(setting, "search")
+    assert len(measure.encoded(setting.data, "search", rows.encoding))
+    students.grown.cache_clear()
+    return known(name)[DEFAULT].train_cpu_seconds / statistics.median(taken)
 
 
 def proposer() -> Any:
@@ -232,7 +239,7 @@ def cheaper(name: str, spec: DataSpec, budget: float, seed: int) -> Cheaper:
         return Cheaper(1.0, 0.0, today, "nothing was confirmed", decision.spent.cpu_seconds)
     now, before = winner.verdict.metrics, winner.verdict.reference
     return Cheaper(
-        1 / now["predict_ratio"],
+        before["predict_ratio"] / now["predict_ratio"],
         now["loss"] / before[metric],
         before[metric],
         described(winner.proposal.plan),
