@@ -32,7 +32,7 @@ MARK = "TRIMTAB_WORKER"  # in the environment of a worker and of all that it sta
 
 
 class Family:
-    """The mark that all workers of a runner share, and a process that ends whatever bears it when this one is killed."""
+    """The mark that all workers of a runner share, and a process that ends what bears it when this one is killed."""
 
     def __init__(self) -> None:
         self.mark = nested_mark()
