@@ -45,7 +45,7 @@ SOURCES = {
         "import torch\ndef evaluate(net):\n    return net(1)\n", "@torch.no_grad()\ndef evaluate(net):",
     ),
     "fused-optimizer": ("torch.optim.AdamW(net.parameters(), lr=1e-3)\n", "lr=1e-3, fused=True)"),
-    "fused-lstm": (
+    "fused-cells": (
         "for t in range(x.size(1)):\n    h, c = self.LSTMCell(x[:, t], (h, c))\n    outs.append(h)\n",
         "outs.extend(_outs.unbind(1))",
     ),
@@ -76,7 +76,7 @@ def test_a_patch_changes_what_it_is_for_and_leaves_the_rest(name: str) -> None:
     ],
 )
 def test_what_only_looks_alike_is_left_alone(source: str) -> None:
-    assert not {"load-once", "fused-lstm", "no-gradients-in-evaluation"} & set(applicable("import torch\n" + source))
+    assert not {"load-once", "fused-cells", "no-gradients-in-evaluation"} & set(applicable("import torch\n" + source))
 
 
 def test_calls_that_newer_libraries_renamed_are_mended() -> None:
@@ -389,7 +389,7 @@ def test_one_call_of_lstm_is_the_loop_of_cells(tmp_path: Path) -> None:
     )
     one = Script(str(path), (), "loss")
     before = ran(one, path.read_text(), 7)
-    after = ran(one, patched(path.read_text(), PatchPlan(("fused-lstm",))), 7)
+    after = ran(one, patched(path.read_text(), PatchPlan(("fused-cells",))), 7)
     assert isinstance(before, Ran)
     assert isinstance(after, Ran)
     assert before.steps == after.steps == 5

@@ -38,7 +38,7 @@ def code(command: Sequence[str], place: Path) -> tuple[dict[str, Json], tuple[Ke
     found: dict[str, Json] = {}
     texts: list[Kept] = []
     if script is not None:
-        found |= {"script": script.name, "script_sha256": file_hash(script)}
+        found |= {"script": script.name, "script_sha256": _hash_now(str(script))}
     where = script.parent if script is not None else place
     commit, diff = _git_state(str(where), int(time.monotonic() / FRESH_SECONDS))
     if commit:
@@ -54,9 +54,13 @@ def data_hashes(paths: Sequence[str]) -> Mapping[str, str]:
     found = {}
     for path in dict.fromkeys(paths):
         if path.endswith(DATA) and os.path.isfile(path):
-            with_stat = os.stat(path)
-            found[path] = _data_hash(os.path.abspath(path), with_stat.st_size, with_stat.st_mtime_ns)
+            found[path] = _hash_now(path)
     return found
+
+
+def _hash_now(path: str) -> str:
+    with_stat = os.stat(path)
+    return _data_hash(os.path.abspath(path), with_stat.st_size, with_stat.st_mtime_ns)
 
 
 def file_hash(path: Path) -> str:
