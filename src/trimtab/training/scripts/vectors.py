@@ -101,7 +101,9 @@ class _CannotVectorise(ValueError):
 class _Vectorised(cst.CSTTransformer):
     def __init__(self, module: cst.Module) -> None:
         super().__init__()
-        self._uses = _names(module)
+        loose = _LooseNames()
+        module.visit(loose)
+        self._loose = loose.found
 
     def leave_For(
         self, original_node: cst.For, updated_node: cst.For
@@ -113,11 +115,28 @@ class _Vectorised(cst.CSTTransformer):
             lines = _lines(updated_node.body, over)
         except _CannotVectorise:
             return updated_node
-        inside = _names(original_node)
-        made = [name for one in updated_node.body.body if (name := _plain_target(one))]
-        if any(self._uses.count(name) > inside.count(name) for name in (over.turn, *made)):
+        if self._loose & {over.turn, *_plain_targets(updated_node)}:
             return updated_node  # what the last turn left in them is used elsewhere
         return cst.FlattenSentinel([cst.parse_statement(one) for one in lines])
+
+
+class _LooseNames(cst.CSTVisitor):
+    """Names that are used outside of all loops that set them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: set[str] = set()
+        self._set: list[set[str]] = []
+
+    def visit_For(self, node: cst.For) -> None:
+        self._set.append({*_names(node.target), *_plain_targets(node)})
+
+    def leave_For(self, original_node: cst.For) -> None:
+        self._set.pop()
+
+    def visit_Name(self, node: cst.Name) -> None:
+        if not any(node.value in one for one in self._set):
+            self.found.add(node.value)
 
 
 def _over(loop: cst.For) -> _Over | None:
@@ -135,22 +154,22 @@ def _over(loop: cst.For) -> _Over | None:
 def _lines(block: cst.IndentedBlock, over: _Over) -> list[str]:
     """The statements that do the same at once. Raises _CannotVectorise."""
     lines: list[str] = []
-    made: set[str] = set()
-    sums = {target for one in block.body if (target := _sum_target(one))}
+    # What a turn hands on to the next, or has not made yet, must not be read.
+    barred = {target for one in block.body if (target := _sum_target(one) or _plain_target(one))}
     for statement in block.body:
         if not isinstance(statement, cst.SimpleStatementLine) or len(statement.body) != 1:
             raise _CannotVectorise
         match statement.body[0]:
             case cst.AugAssign(target=cst.Name(value=name), operator=cst.AddAssign(), value=value):
-                lines.append(f"{name} += np.sum({_whole(value, over, made, sums)}, axis=0)")
+                lines.append(f"{name} += np.sum({_whole(value, over, barred)}, axis=0)")
             case cst.Assign(targets=[cst.AssignTarget(target=cst.Name(value=name))], value=value):
-                text = _whole(value, over, made, sums)
-                made.add(name)
+                text = _whole(value, over, barred)
+                barred.discard(name)
                 lines.append(f"{name} = {text}")
             case cst.Assign(targets=[cst.AssignTarget(target=cst.Subscript() as place)], value=value) if over.count:
                 name = _element(place, over)
-                sums.add(name)  # written here: it must not be read but at the same place, which is not checked further
-                lines.append(f"{name}[:{over.count}] = {_whole(value, over, made, sums)}")
+                barred.add(name)
+                lines.append(f"{name}[:{over.count}] = {_whole(value, over, barred)}")
             case _:
                 raise _CannotVectorise
     return lines
@@ -162,6 +181,10 @@ def _element(place: cst.Subscript, over: _Over) -> str:
     if [code(one) for one in place.slice] != [over.turn] or not isinstance(place.value, cst.Name):
         raise _CannotVectorise
     return name
+
+
+def _plain_targets(loop: cst.For) -> set[str]:
+    return {name for one in loop.body.body if (name := _plain_target(one))}
 
 
 def _plain_target(statement: cst.CSTNode) -> str:
@@ -180,15 +203,15 @@ def _sum_target(statement: cst.CSTNode) -> str:
     return ""
 
 
-def _whole(node: cst.BaseExpression, over: _Over, made: set[str], sums: set[str]) -> str:
+def _whole(node: cst.BaseExpression, over: _Over, barred: set[str]) -> str:
     """An expression of one element as one of all elements. Raises _CannotVectorise."""
 
     def of(inner: cst.BaseExpression) -> str:
-        return _whole(inner, over, made, sums)
+        return _whole(inner, over, barred)
 
     match node:
         case cst.Name(value=name):
-            if name in sums or (over.frame and name == over.turn):
+            if name in barred or (over.frame and name == over.turn):
                 raise _CannotVectorise
             return f"np.arange({over.count})" if name == over.turn else name
         case cst.Integer() | cst.Float():
@@ -200,16 +223,16 @@ def _whole(node: cst.BaseExpression, over: _Over, made: set[str], sums: set[str]
         case cst.Call(func=func, args=args) if code(func) in FUNCTIONS:
             return f"{FUNCTIONS[code(func)]}({', '.join(of(one.value) for one in args)})"
         case cst.Subscript():
-            return _elements(node, over, sums)
+            return _elements(node, over, barred)
         case cst.Attribute() if over.turn not in _names(node):
             return code(node)
     raise _CannotVectorise
 
 
-def _elements(node: cst.Subscript, over: _Over, sums: set[str]) -> str:
+def _elements(node: cst.Subscript, over: _Over, barred: set[str]) -> str:
     """All elements of which a subscript names one. Raises _CannotVectorise."""
     name, places = code(node.value), [code(one) for one in node.slice]
-    if name in sums:
+    if name in barred:
         raise _CannotVectorise
     if over.turn not in _names(node):
         return code(node)

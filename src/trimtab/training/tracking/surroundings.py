@@ -34,7 +34,7 @@ def environment() -> Kept:
 
 def code(command: Sequence[str], place: Path) -> tuple[dict[str, Json], tuple[Kept, ...]]:
     """Script, commit and diff of a run's code, with the texts that they name; what is not under git has no commit."""
-    script = _script(command, place)
+    script = _script(tuple(command), place)
     found: dict[str, Json] = {}
     texts: list[Kept] = []
     if script is not None:
@@ -121,7 +121,8 @@ def _git(place: str, *words: str) -> str:
     return done.stdout.decode("utf-8", "replace") if done.returncode == 0 else ""
 
 
-def _script(command: Sequence[str], place: Path) -> Path | None:
+@functools.lru_cache(maxsize=16)
+def _script(command: tuple[str, ...], place: Path) -> Path | None:
     """The first word of a command that names a file other than an interpreter."""
     for word in command:
         path = place / word

@@ -60,7 +60,7 @@ def track(name: str = "", *, folder: str | Path = ".", ledger: SqlLedger | None 
     The run goes into the ledger of `folder` (or `TRIMTAB_LEDGER`), also when the body raises or the process is killed.
     Raises TargetError or OutsideError when the ledger cannot be written.
     """
-    own = _ledger(str(Path(folder).resolve()), os.environ.get("TRIMTAB_LEDGER", "")) if ledger is None else ledger
+    own = _ledger(os.path.abspath(folder), os.environ.get("TRIMTAB_LEDGER", "")) if ledger is None else ledger
     heard = Heard()
 
     def say(event: dict[str, Any]) -> None:
