@@ -2,7 +2,7 @@
 
 Pods are drawn from a half of the history until they ask for 1.3 times the GPUs there are, and are placed one by one, as
 in Weng et al. (ATC 2023); the usual mix, by which fragmentation is measured, is always the first half's. For the search
-every second order of arrival is drawn from a third of its half: what only suits the whole half's mix does not last. While
+every second order of arrival is drawn from a third of its half: what only suits the whole half does not last. While
 less is asked for than there is, a rule may turn away hardly more than the best known one.
 """
 
