@@ -183,9 +183,10 @@ def test_policies_are_swapped_and_backends_come_and_go_under_load_without_a_loss
                 while left:
                     left -= is_changed.is_set()
                     statuses.append((await client.post("/x", content=b"b")).status_code)
+                    await asyncio.sleep(0.005)
 
             async def changes() -> None:
-                for turn in range(3):
+                for turn in range(2):
                     await router.swap(f"{PICK.head}\n    return outstanding + {turn} * draw\n")
                     await asyncio.sleep(0.01)
                 router.add("127.0.0.1", third.port)
@@ -194,7 +195,7 @@ def test_policies_are_swapped_and_backends_come_and_go_under_load_without_a_loss
                     await router.swap("import os")
                 is_changed.set()
 
-            await asyncio.gather(changes(), *(load() for _ in range(8)))
+            await asyncio.gather(changes(), *(load() for _ in range(4)))
             assert set(statuses) == {200}
             assert third.asked > 0
             assert len(router.backends) == 2

@@ -6,6 +6,7 @@ are never offered to it: limits are kept outside the program.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Collection
 from typing import Any
@@ -80,6 +81,7 @@ def _sent(rows: Any, own: Any, place: Any, now: Any) -> Any:
     own[LAST] = place
 
 
+@functools.lru_cache(maxsize=64)
 def chooser(policy: Policy) -> Callable[..., int]:
     """The open backend with the lowest score, one of them by chance among equals, booked; -1 when none is open.
 

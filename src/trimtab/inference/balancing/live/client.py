@@ -42,6 +42,7 @@ class Client(asyncio.Protocol):
         self._waiting: deque[Request] = deque()
         self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
+        self._lines: list[bytes] = []
         self._body: list[bytes] = []
         self._size = self._head_size = 0
         self._begun = 0  # the look at which a request began that is not whole yet; 0: there is none
@@ -125,12 +126,16 @@ class Client(asyncio.Protocol):
             self._go_on()
 
     def _parse(self, data: bytes) -> None:
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._wrong(501, "Not Implemented", "this router does not switch protocols")
-        except (httptools.HttpParserError, httptools.HttpParserCallbackError):
-            self._wrong(400, "Bad Request", "this is no HTTP/1 request")
+        while data:
+            try:
+                self._parser.feed_data(data)
+                break
+            except httptools.HttpParserUpgrade as upgrade:
+                # Asked for, not taken up: the request is answered as it is, and the connection stays what it was.
+                self._parser, data = httptools.HttpRequestParser(self), data[upgrade.args[0] :]
+            except (httptools.HttpParserError, httptools.HttpParserCallbackError):
+                self._wrong(400, "Bad Request", "this is no HTTP/1 request")
+                break
         if not self._is_busy:
             self._go_on()
         if self._waiting and self.transport is not None and not self.transport.is_closing():
@@ -148,10 +153,18 @@ class Client(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         self._count_head(len(name) + len(value))
         self._headers.append((name, value))
-        if name.lower() == b"expect" and value.lower() == b"100-continue":
-            self._wants_continue = True
 
     def on_headers_complete(self) -> None:
+        method, version = self._parser.get_method(), self._parser.get_http_version()
+        codings = [value.lower() for name, value in self._headers if name.lower() == b"transfer-encoding"]
+        if version not in ("1.0", "1.1"):
+            self._wrong(505, "HTTP Version Not Supported", "this router speaks HTTP/1.1")
+        elif method == b"CONNECT" or codings not in ([], [b"chunked"]):
+            self._wrong(501, "Not Implemented", "this router knows no CONNECT and no transfer coding but chunked")
+        # Now, not at the end: fields that come after the body are no fields of the head.
+        kept = [name + b": " + value for name, value in end_to_end(self._headers)]
+        self._lines = [method + b" " + self._url + b" HTTP/1.1", *kept]
+        self._wants_continue = any(name.lower() == b"expect" for name, _ in self._headers)
         if self._wants_continue and not self._is_busy:
             self._go_on()
 
@@ -167,16 +180,13 @@ class Client(asyncio.Protocol):
         if self._refusal is None:
             is_new = self._parser.get_http_version() == "1.1"
             keeps_alive = is_new and self._parser.should_keep_alive()
-            self._waiting.append(Request(self._content(self._parser.get_method()), keeps_alive, is_new))
+            self._waiting.append(Request(self._content(), keeps_alive, is_new))
 
-    def _content(self, method: bytes) -> bytes:
+    def _content(self) -> bytes:
         body = b"".join(self._body)
-        lines = [method + b" " + self._url + b" HTTP/1.1"]
-        lines += [name + b": " + value for name, value in end_to_end(self._headers)]
-        if body or method in _WITH_BODY:
-            lines.append(b"content-length: %d" % len(body))
-        lines.append(self._forwarded)
-        return b"\r\n".join(lines) + body
+        if body or self._parser.get_method() in _WITH_BODY:
+            self._lines.append(b"content-length: %d" % len(body))
+        return b"\r\n".join((*self._lines, self._forwarded)) + body
 
     def _count_head(self, size: int) -> None:
         self._head_size += size
@@ -193,18 +203,13 @@ class Client(asyncio.Protocol):
             self._is_busy, self._keeps_alive = True, request.keeps_alive
             self.turn.begin(request.content, takes_chunks=request.takes_chunks)
         self._is_going_on = False
-        if not self._waiting and not self._is_busy:
-            self._end_or_read()
-
-    def _end_or_read(self) -> None:
-        """All whole requests are answered: what comes after them."""
-        if self.transport is None or self.transport.is_closing():
+        if self._waiting or self.transport is None or self.transport.is_closing():
             return
-        if self._refusal is not None:
+        if not self._is_busy and self._refusal is not None:
             refusal, self._keeps_alive = self._refusal, False
             self.refuse(*refusal)
             return
-        if self._wants_continue:
+        if not self._is_busy and self._wants_continue:
             self._wants_continue = False
             self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         self.transport.resume_reading()

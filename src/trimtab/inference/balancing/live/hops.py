@@ -16,8 +16,3 @@ def end_to_end(headers: Sequence[Header]) -> list[Header]:
     options = [value for name, value in headers if name.lower() == b"connection"]
     dropped = HOP_BY_HOP.union(one.strip().lower() for value in options for one in value.split(b","))
     return [one for one in headers if one[0].lower() not in dropped]
-
-
-def has(headers: Sequence[Header], wanted: bytes) -> bool:
-    """Whether a field is there."""
-    return any(name.lower() == wanted for name, _ in headers)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import httptools
 
-from trimtab.inference.balancing.live.hops import end_to_end, has
+from trimtab.inference.balancing.live.hops import end_to_end
 
 MOST_HEAD_BYTES = 64 * 1024
 
@@ -67,7 +67,10 @@ class Relay:
         if self.status < 200 or self.is_done:
             return
         self._is_final = True
-        self._is_chunked = has(self._headers, b"transfer-encoding")
+        codings = [value.lower() for name, value in self._headers if name.lower() == b"transfer-encoding"]
+        if codings not in ([], [b"chunked"]):
+            raise BrokenAnswer("its transfer coding is not known")
+        self._is_chunked = bool(codings)
         is_bare = self._is_head or self.status in (204, 304)
         self.ends_client = not is_bare and not self._has_length and not (self._is_chunked and self._takes_chunks)
         self._out.append(self._head())

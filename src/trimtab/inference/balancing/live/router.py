@@ -160,6 +160,11 @@ class Router:
         """Requests under way."""
         return self.counts.arrived - self.counts.ended
 
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes of answers that clients have not taken yet."""
+        return sum(one.transport.get_write_buffer_size() for one in self._clients if one.transport is not None)
+
     def metrics(self) -> str:
         """Everything counted, in Prometheus' text format."""
         outstanding = {name: float(self.choice.outstanding(one.place)) for name, one in self._backends.items()}

@@ -124,6 +124,8 @@ class Turn:
     def _give_up_on(self, event: str) -> None:
         if event == "timed out":
             self._refuse(504, "Gateway Timeout", "the backend did not answer in time")
+        elif len(self._tried) > 1:
+            self._refuse(502, "Bad Gateway", f"{event}, in {len(self._tried)} attempts")
         else:
             self._refuse(502, "Bad Gateway", f"{event}; the request was not repeated: it may have been done")
 
