@@ -339,6 +339,51 @@ def test_threads_are_tried_from_one_training_to_the_next() -> None:
     assert alike.count(1) <= 6
 
 
+def epochs(wall: dict[int, float], cpu: dict[int, float], count: int) -> list[int]:
+    """The workers that a loader's epochs were given, one after the other."""
+    clock, given = [0.0, 0.0], []
+    tuner = FitTuner(lambda _: None, 2, lambda: clock[0], lambda: clock[1], "workers of a loader")
+    for _ in range(count):
+        given.append(tuner.begin("loader", 4))
+        clock[0] += wall[given[-1]]
+        clock[1] += cpu[given[-1]]
+        tuner.end(50)
+    return given
+
+
+def test_a_loaders_workers_are_tried_from_one_epoch_to_the_next() -> None:
+    light = epochs({4: 1.2, 2: 0.9, 1: 0.8, 0: 0.4}, {4: 1.6, 2: 1.2, 1: 1.0, 0: 0.4}, 12)
+    assert light == [4, 0, *[0] * 10]
+    heavy = epochs({4: 1.0, 2: 1.3, 1: 2.0, 0: 4.0}, {4: 4.0, 2: 4.0, 1: 4.0, 0: 4.0}, 200)
+    assert heavy.count(4) > 180
+
+
+LOADER = """
+    import torch
+    from torch.utils.data import DataLoader, TensorDataset
+    torch.manual_seed(0)
+    loader = DataLoader(TensorDataset(torch.arange(600.0)), batch_size=10, shuffle=True, num_workers=2)
+    drawn = 0.0
+    for epoch in range(5):
+        for (rows,) in loader:
+            drawn = 0.9 * drawn + float(rows.sum()) * torch.rand(1).item()
+        print(loader.num_workers, drawn)
+"""
+
+
+def test_rows_and_draws_are_the_same_with_other_workers(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    told = []
+    for acts in (True, False):
+        with (tmp_path / "out").open("wb") as output:
+            ended = watched(tmp_path, LOADER, output=output, acts=acts)
+        assert ended.exit_code == 0
+        assert {one.what for one in ended.heard.changes} <= {"workers of a loader"}
+        told.append((tmp_path / "out").read_text())
+    assert told[0] == told[1]
+    assert told[0].startswith("2 ")
+
+
 FOLDS = """
     import sys
     import lightgbm, numpy as np

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from trimtab.adapters.cgroups import Groups
-from trimtab.hooks.fits import FitTuner
+from trimtab.hooks.fits import FitTuner, whole_cpu
 from trimtab.hooks.threads import Control, ThreadTuner
 
 Say = Callable[[dict[str, Any]], None]
@@ -27,6 +27,7 @@ class Session:
         self.say = say
         self._tuner = ThreadTuner(say, cores()) if acts else None
         self.fits = FitTuner(say, cores()) if acts else None
+        self.loaders = FitTuner(say, cores(), cpu=whole_cpu, what="workers of a loader") if acts else None
         self._lock = threading.Lock()
         self._said, self._done, self._total = 0.0, 0, 0
         self._bar = (0.0, 0.0)
