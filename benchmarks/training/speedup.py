@@ -42,7 +42,9 @@ RAW = HERE / "speedup.jsonl"
 HARM_CPU, HARM_WALL, HARM_METRIC = 1.03, 1.10, 0.03  # times as much; share of the metric
 BETTER = 0.97  # of the CPU: improved
 BF16 = "with torch.autocast('cpu', torch.bfloat16):\n        loss = nn.functional."
-LAST = "loss = nn.functional.cross_entropy(net(images.to(memory_format=torch.channels_last).bfloat16().float()), labels)"
+LAST = (
+    "loss = nn.functional.cross_entropy(net(images.to(memory_format=torch.channels_last).bfloat16().float()), labels)"
+)
 TRAPS: dict[str, tuple[tuple[str, str], ...]] = {
     "char_gpt": (("loss = nn.functional.", BF16), ("net = Gpt()", "torch.set_num_threads(2)\nnet = Gpt()"),
                  ("range(200)", "range(150)"), ("lr=3e-3", "lr=1e-1")),

@@ -189,9 +189,7 @@ def _plain_targets(loop: cst.For) -> set[str]:
 
 def _plain_target(statement: cst.CSTNode) -> str:
     match statement:
-        case cst.SimpleStatementLine(
-            body=[cst.Assign(targets=[cst.AssignTarget(target=cst.Name(value=name))])]
-        ):
+        case cst.SimpleStatementLine(body=[cst.Assign(targets=[cst.AssignTarget(target=cst.Name(value=name))])]):
             return name
     return ""
 
