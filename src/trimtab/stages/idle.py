@@ -79,7 +79,7 @@ def _result(problem: Idling, decision: Decision[IdlingPlan]) -> StageResult:
         "least_idle_hours": least,
         "program": plan.program.strip() + "\n",
         "notes": [
-            f"On the unseen half replicas are idle for {after:,.1f} hours by the chosen rule, {before:,.1f} by today's, "
+            f"On the unseen half replicas are idle {after:,.1f} hours by the chosen rule, {before:,.1f} by today's, "
             f"with {cold:.2%} and {was:.2%} of the calls cold. Who keeps or lets go knowing what comes, and loads "
             f"nothing ahead of a call, needs {least:,.1f} at today's share."
         ],
