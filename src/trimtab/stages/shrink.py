@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from trimtab.adapters.models.artifact import save
 from trimtab.bill import DAYS_PER_MONTH
 from trimtab.cluster.scaling.problem import history
+from trimtab.core.errors import OutsideError
 from trimtab.core.model import Comparison, Decision, Json
 from trimtab.core.wire import digest, dump, load
 from trimtab.pipeline import Results, Row, StageResult
@@ -26,12 +26,12 @@ from trimtab.stages.deciding import (
     method,
 )
 from trimtab.stages.traffic import traffic_of
+from trimtab.training.architecture.final import keep
 from trimtab.training.architecture.front import Point, front, points, ranked_by_size
 from trimtab.training.architecture.ideas import NAME, first, further
 from trimtab.training.architecture.measure import BATCH
 from trimtab.training.architecture.plan import CURRENT, ShrinkPlan, described
 from trimtab.training.architecture.problem import Shrink, shrinking
-from trimtab.training.architecture.students import student
 from trimtab.training.selection.plan import CURRENT as OWN
 from trimtab.training.selection.plan import DEFAULT, ModelPlan
 from trimtab.training.selection.problem import Worth
@@ -105,11 +105,13 @@ def _worth(workplace: Workplace) -> Worth | None:
 
 
 def _keep(workplace: Workplace, problem: Shrink, plan: ShrinkPlan) -> str:
-    """The very model that was confirmed, as a folder that `trimtab apply` puts in place."""
+    """The folder that `trimtab apply` puts in place. Raises OutsideError."""
     folder = workplace.place("models") / f"shrunk-{digest([problem.setting, plan])[:12]}"
-    if not (folder / "model.json").exists():
-        made = student(problem.setting, plan, "holdout")
-        save(folder, made.fitted, {"plan": dump(plan), "metric": problem.metric, "target": problem.data.target})
+    reason = keep(problem.setting, plan, folder, workplace.runner, workplace.limits)
+    if reason:
+        raise OutsideError(
+            f"the chosen model could not be written: {reason}", hint="run again; what was fitted is kept"
+        )
     return str(folder.relative_to(workplace.store))
 
 
@@ -176,6 +178,7 @@ def _holdout(ways: Mapping[str, Mapping[str, float]], problem: Shrink) -> Json:
 def _columns(problem: Shrink) -> dict[str, tuple[str, str]]:
     """Heads of a table: the metric behind each and how it is written."""
     money = {"$ a month": ("dollars_per_month", ",.2f")} if problem.worth else {}
+    network = {"parameters": ("parameters", ",.0f"), "FLOPs a row": ("flops", ",.0f")}
     return {
         problem.metric: (problem.metric, ".4f"),
         "training, CPU-s": ("train_cpu_seconds", ".3g"),
@@ -183,6 +186,7 @@ def _columns(problem: Shrink) -> dict[str, tuple[str, str]]:
         "one row, ms": ("predict_ms_single", ".3g"),
         "kB": ("model_bytes", ".1f"),
         **money,
+        **(network if problem.model.family == "current" else {}),
     }
 
 
@@ -192,7 +196,7 @@ def _head(problem: Shrink) -> Json:
 
 def _cells(metrics: Mapping[str, float], problem: Shrink) -> list[Json]:
     scaled = {**metrics, "model_bytes": metrics["model_bytes"] / 1000}
-    return [f"{scaled[name]:{form}}" for name, form in _columns(problem).values()]
+    return [f"{scaled[name]:{form}}" if name in scaled else "" for name, form in _columns(problem).values()]
 
 
 def _plots(decision: Decision[ShrinkPlan], problem: Shrink) -> Json:

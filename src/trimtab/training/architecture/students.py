@@ -23,6 +23,7 @@ from trimtab.adapters.models.cutting import cut, rounds_of
 from trimtab.adapters.models.dense import fit_linear, fit_network
 from trimtab.adapters.models.nets import Size
 from trimtab.adapters.sources.dataset import DataSpec
+from trimtab.adapters.sources.tables import import_function
 from trimtab.core.budget import Stopwatch
 from trimtab.core.model import Json, Split
 from trimtab.core.wire import digest, dump
@@ -92,6 +93,8 @@ def _fit_of(plan: ShrinkPlan, split: Split) -> ShrinkPlan:
 @functools.lru_cache(maxsize=16)
 def grown(setting: Setting, plan: ShrinkPlan, split: Split) -> Grown:
     """A fit, or what an earlier one left on disk."""
+    if setting.model.family == "current":
+        _import(setting)
     folder = Path(setting.cache) / "students" / _key(setting, plan, split) if setting.cache else None
     if folder is not None and (folder / "model.json").exists():
         kept = about(folder)
@@ -101,6 +104,12 @@ def grown(setting: Setting, plan: ShrinkPlan, split: Split) -> Grown:
         facts: dict[str, Json] = {"cpu_seconds": list(made.cpu_seconds), "rounds": list(made.rounds)}
         save(folder, made.fitted, facts)
     return made
+
+
+def _import(setting: Setting) -> None:
+    """Import the user's code: a kept model is unpickled by it, and libraries that it imports are no plan's cost."""
+    place, _, name = setting.current.partition(".py:")
+    import_function(Path(setting.folder) / f"{place}.py", name)
 
 
 def _key(setting: Setting, plan: ShrinkPlan, split: Split) -> str:
