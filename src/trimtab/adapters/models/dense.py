@@ -88,9 +88,13 @@ def fit_network(x: Matrix, y: Matrix, weights: Matrix | None, encoding: Encoding
     shift, spread = (float(y.mean()), float(y.std()) or 1.0) if is_values else (0.0, 1.0)
     kind = MLPRegressor if is_values else MLPClassifier
     model = kind(
-        (hidden,), random_state=0, learning_rate_init=0.005, batch_size=min(256, len(x)), max_iter=EPOCHS,
-        n_iter_no_change=PATIENCE, tol=1e-4,
-    )  # fmt: skip
+        hidden_layer_sizes=(hidden,),
+        random_state=0,
+        learning_rate_init=0.005,
+        batch_size=min(256, len(x)),
+        max_iter=EPOCHS,
+        n_iter_no_change=PATIENCE,
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that EPOCHS were reached
         model.fit(design.matrix(x), (y - shift) / spread if is_values else y, sample_weight=weights)
