@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from trimtab.adapters.models.encoding import Encoding, Matrix
 from trimtab.adapters.models.learn_encoding import encode
-from trimtab.adapters.sources.dataset import Task
+from trimtab.adapters.sources.dataset import QUANTITIES, Task
 from trimtab.core.errors import InputError
 from trimtab.core.model import Json
 
@@ -44,7 +44,7 @@ class Estimator:
     reads_frames: bool = False
 
     def predict(self, data: Any) -> Vector:
-        if self.task == "regression":
+        if self.task in QUANTITIES:
             return np.asarray(self.model.predict(data), float)
         chances = np.asarray(self.model.predict_proba(data), float)
         return chances[:, 1] if self.task == "binary" else chances

@@ -131,7 +131,7 @@ def scored_rows(setting: Setting, split: Split) -> Dataset:
 @functools.lru_cache(maxsize=3)
 def training_rows(data: DataSpec, split: Split, share: float) -> Rows:
     """The rows that plans are trained on; `share` of them, evenly spaced."""
-    return Rows(part(load(data), data, "train" if split == "search" else "search"), share)
+    return Rows.of(part(load(data), data, "train" if split == "search" else "search"), share)
 
 
 def rows_share(setting: Setting, fraction: float) -> float:

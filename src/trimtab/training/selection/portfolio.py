@@ -77,21 +77,23 @@ def _within(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _full(brief: Brief[Any]) -> list[Trial[Any]]:
-    """Single boosted models that were looked at fully, best first."""
+    """Single boosted models that were looked at as fully as any, best first."""
     found = [
-        (verdict.gain.mid, one)
+        (verdict.samples, verdict.gain.mid, one)
         for one in brief.history
         if isinstance(verdict := one.verdict, Comparison) and verdict.fraction == 1.0 and verdict.ruling != "unsafe"
         if one.proposal.plan.family == "lightgbm" and not one.proposal.plan.others
     ]
-    return [one for _, one in sorted(found, key=lambda pair: -pair[0])]
+    most = max((samples for samples, *_ in found), default=0)
+    return [one for samples, _, one in sorted(found, key=lambda way: -way[1]) if samples == most]
 
 
 BLENDED_SHARE = 0.4  # of what all fits have cost: a blend that is chosen is trained once more, on more rows
+AFFORDABLE_SECONDS = 1.0  # of training: cheap enough for any budget
 LEAST_FITS = 4
 
 
-def blends(brief: Brief[Any]) -> Sequence[Proposal[ModelPlan]]:
+def blends(brief: Brief[Any], share: float = BLENDED_SHARE) -> Sequence[Proposal[ModelPlan]]:
     """Means of the two, three and four best boosted models found so far, as far as their training is affordable.
 
     Models that err differently err less together (Caruana et al., ICML 2004), and on the search split it costs nothing
@@ -100,7 +102,7 @@ def blends(brief: Brief[Any]) -> Sequence[Proposal[ModelPlan]]:
     best = _full(brief)
     if len(best) < LEAST_FITS:
         return ()
-    affordable = BLENDED_SHARE * sum(map(_training, brief.history))
+    affordable = max(AFFORDABLE_SECONDS, share * sum(map(_training, brief.history)))
     made = []
     for count in (2, 3, 4):
         if sum(map(_training, best[:count])) <= affordable:
@@ -109,9 +111,9 @@ def blends(brief: Brief[Any]) -> Sequence[Proposal[ModelPlan]]:
     return made
 
 
-def derived(brief: Brief[Any]) -> Sequence[Proposal[ModelPlan]]:
+def derived(brief: Brief[Any], share: float = BLENDED_SHARE) -> Sequence[Proposal[ModelPlan]]:
     """What is made of the plans that were tried: blends cost nothing to look at, then one refinement."""
-    return [*blends(brief), *refinements(brief)]
+    return [*blends(brief, share), *refinements(brief)]
 
 
 def _training(trial: Trial[Any]) -> float:
