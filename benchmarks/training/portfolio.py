@@ -153,8 +153,8 @@ def report(useful: Any, names: list[str], cpu_seconds: float, count: int) -> str
     return "\n".join([
         "# The portfolio that tune starts from\n",
         f"Of {count} plans, each set's share of the gain from default LightGBM to the best of all plans that the best "
-        f"of the first 1, 2, 4 and {SIZE} plans reaches, chosen on the **other** {len(names) - 1} sets. By hand: the list "
-        "that was there before, in its order. Best by the test rows: what a perfect judge would take.\n",
+        f"of the first 1, 2, 4 and {SIZE} plans reaches, chosen on the **other** {len(names) - 1} sets. By hand: the "
+        "list that was there before, in its order. Best by the test rows: what a perfect judge would take.\n",
         "| set left out | first | first 2 | first 4 | all |",
         "|---|---|---|---|---|",
         *rows,

@@ -7,21 +7,24 @@ of four fifths of the rows, the best meets the default on the last fifth, and wh
 from __future__ import annotations
 
 import functools
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TypeVar, cast
 
 from trimtab.adapters.models.artifact import Fitted
 from trimtab.core.budget import Meter, Stopwatch
 from trimtab.core.errors import InputError
-from trimtab.core.events import Judged
+from trimtab.core.events import Event, Judged, Recorded
 from trimtab.core.loop import optimize
 from trimtab.core.model import Comparison, Decision, Interval
 from trimtab.core.wire import load
 from trimtab.hooks.session import cores
-from trimtab.proposers.enough import Enough
+from trimtab.proposers.enough import ERRORS_WIDE, Enough
 from trimtab.proposers.portfolio import Portfolio
 from trimtab.proposers.rules import Derived, Rules
 from trimtab.proposers.search import Search
-from trimtab.testing import MemoryLedger
 from trimtab.training.selection.fits import Fits
 from trimtab.training.selection.fitting import DEFAULT_ROUNDS, Request, Rows, Trained, train
 from trimtab.training.selection.folded import folded
@@ -30,6 +33,8 @@ from trimtab.training.selection.memory import busy_cores, threads_for
 from trimtab.training.selection.plan import DEFAULT, SEARCHED, ModelPlan
 from trimtab.training.selection.portfolio import derived, portfolio
 from trimtab.training.selection.scoring import Scoring
+
+E = TypeVar("E", bound=Event)
 
 FIRST_SHARE = 0.5  # of the budget: what default LightGBM may take before anything is compared
 SEARCH_SHARE = 0.6  # of what is left then; the rest confirms the winner and trains it on every row
@@ -103,6 +108,22 @@ class Chosen:
     trials: int = 0
 
 
+class Unwritten:
+    """A ledger of a search that leaves nothing behind: events as they are, neither hashed nor written."""
+
+    def __init__(self) -> None:
+        self._rows: list[Recorded[Event]] = []
+
+    def append(self, *events: Event) -> None:
+        """Append events in order."""
+        for event in events:
+            self._rows.append(Recorded(len(self._rows) + 1, datetime.now(UTC), "", event))
+
+    def events(self, kind: type[E], *, study: str | None = None) -> Iterator[Recorded[E]]:
+        """Events of one kind, oldest first."""
+        return (cast(Recorded[E], row) for row in self._rows if isinstance(row.event, kind))
+
+
 def tune_rows(made: Given, scoring: Scoring, effort: Effort, watch: Stopwatch) -> Tuned:
     """Search, confirm and train, within the effort; `watch` began with the work. Raises InputError."""
     threads = effort.threads or threads_for(len(made.rows) * len(made.rows.names), cores(), busy_cores())
@@ -151,7 +172,7 @@ def _searched(fits: Fits, scoring: Scoring, made: Given, effort: Effort) -> Chos
             f"the metric {scoring.name!r} is NaN or not defined on parts of these rows",
             hint="name another scoring, or see that each class has enough rows",
         )
-    ledger = MemoryLedger()
+    ledger = Unwritten()
     decision = optimize(
         problem,
         _proposer(effort),
@@ -172,8 +193,8 @@ def _proposer(effort: Effort) -> Enough:
     return Enough(Portfolio(Rules("portfolio", portfolio), search=search, derived=made), most=effort.trials)
 
 
-def _chosen(decision: Decision[ModelPlan], ledger: MemoryLedger) -> Chosen:
-    """The finalist, if it did no worse than the default where nothing was chosen on; the default otherwise."""
+def _chosen(decision: Decision[ModelPlan], ledger: Unwritten) -> Chosen:
+    """The finalist, if it does no worse than the default by what was measured; the default otherwise."""
     on_holdout = [
         one.event
         for one in ledger.events(Judged)
@@ -185,9 +206,18 @@ def _chosen(decision: Decision[ModelPlan], ledger: MemoryLedger) -> Chosen:
         return Chosen(DEFAULT, decision.stopped, notes, trials=count)
     best = on_holdout[0]
     assert isinstance(best.verdict, Comparison)
-    gain = best.verdict.gain
-    if gain.mid <= 0:
+    plan, gain = load(ModelPlan, best.plan), best.verdict.gain
+    if gain.mid <= 0 and _pooled(decision, plan, gain) <= 0:
         notes = (*decision.notes, "the best plan of the search did no better on the holdout: default LightGBM is kept")
         return Chosen(DEFAULT, decision.stopped, notes, gain, trials=count)
-    plan = load(ModelPlan, best.plan)
     return Chosen(plan, decision.stopped, decision.notes, gain, best.verdict.ruling == "better", count)
+
+
+def _pooled(decision: Decision[ModelPlan], plan: ModelPlan, holdout: Interval) -> float:
+    """The gain by all that was measured: on the holdout, and in the search less what the best of many has by luck."""
+    verdict = next(one.verdict for one in decision.trials if one.proposal.plan == plan)
+    assert isinstance(verdict, Comparison)
+    searched = verdict.gain
+    luck = math.sqrt(2 * math.log(max(2, len(decision.trials)))) * (searched.high - searched.low) / ERRORS_WIDE
+    weights = [1 / max(1e-12, one.high - one.low) ** 2 for one in (holdout, searched)]
+    return (weights[0] * holdout.mid + weights[1] * (searched.mid - luck)) / sum(weights)

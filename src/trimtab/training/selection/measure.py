@@ -29,6 +29,7 @@ from trimtab.core.model import Json, Measurement, Sample, Split
 from trimtab.core.space import settle
 from trimtab.core.wire import digest, dump
 from trimtab.training.selection.fitting import Request, Rows, Trained, train
+from trimtab.training.selection.memory import free_bytes, predicted_bytes, require_memory
 from trimtab.training.selection.plan import ModelPlan
 
 LAYOUT = 2  # of what is kept on disk, and of what a key means
@@ -146,6 +147,9 @@ def rows_share(setting: Setting, fraction: float) -> float:
 def _look(setting: Setting, plan: ModelPlan, split: Split, fraction: float) -> Look:
     rows = training_rows(setting.data, split, rows_share(setting, fraction))
     request = _request(setting, plan, split, fraction)
+    if plan.family != "current":
+        width, classes = len(rows.encoding.feature_names), len(rows.dataset.classes)
+        require_memory(predicted_bytes(len(rows.dataset), width, classes, plan), free_bytes())
     _ = rows.x if plan.family != "current" else None  # encoding is shared by plans: it is no plan's cost
     watch = Stopwatch()
     trained = train(rows, request)

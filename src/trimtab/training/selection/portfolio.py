@@ -1,39 +1,32 @@
-"""Strong and different starts, best first: what is known to do well on tables of many kinds, in several tempers."""
+"""Strong and different starts, learned on many tables; then blends of what did well here, and steps from it."""
 
 from __future__ import annotations
 
+import functools
+import importlib.resources
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from trimtab.core.model import Brief, Comparison, Proposal, Trial
 from trimtab.core.space import Float, Int, knobs, settle
+from trimtab.core.wire import load
 from trimtab.training.selection.plan import ModelPlan
 
-IDEAS: tuple[tuple[str, ModelPlan], ...] = (
-    ("slow learning, stopped early", ModelPlan()),
-    ("categories by their frequency", ModelPlan(leaves=40, feature_share=0.5, categories="ranks")),
-    ("small trees, few features", ModelPlan(learning_rate=0.03, leaves=20, min_leaf=5, feature_share=0.3)),
-    (
-        "other columns at every split, like a forest",
-        ModelPlan(learning_rate=0.03, leaves=20, min_leaf=100, feature_share=1.0, node_share=0.2, categories="smooth"),
-    ),
-    (
-        "strongly regularised, careful with categories",
-        ModelPlan(learning_rate=0.04, leaves=20, min_leaf=150, l2=5.0, categories="smooth"),
-    ),
-    (
-        "little noise: all rows, most columns",
-        ModelPlan(leaves=12, min_leaf=2, feature_share=0.85, bagging_share=1.0, l2=5.0),
-    ),
-    ("large trees, fine bins", ModelPlan(leaves=90, min_leaf=10, feature_share=0.8, max_bin=1023)),
-    ("a linear model", ModelPlan(family="linear")),
-)
+LEARNED = "portfolio.json"  # beside this file; benchmarks/training/portfolio.py makes it
+
+
+@functools.cache
+def ideas() -> tuple[tuple[str, ModelPlan], ...]:
+    """The learned portfolio: why, and the plan; in the order in which each adds most to those before it."""
+    text = importlib.resources.files(__package__).joinpath(LEARNED).read_text(encoding="utf-8")
+    return tuple((one["because"], load(ModelPlan, one["plan"])) for one in json.loads(text)["entries"])
 
 
 def portfolio(brief: Brief[Any]) -> Sequence[Proposal[ModelPlan]]:
     """What is tried before any search."""
-    return [Proposal(plan, "portfolio", because) for because, plan in IDEAS]
+    return [Proposal(plan, "portfolio", because) for because, plan in ideas()]
 
 
 MOVES: tuple[tuple[str, Callable[[ModelPlan], dict[str, Any]]], ...] = (
