@@ -50,8 +50,8 @@ PEERS: Mapping[str, tuple[str, float, str]] = {  # peer, seconds, preset
     "autogluon-best": ("autogluon", 1200.0, "best_quality"),
 }
 PACKAGES = {
-    "flaml": ("flaml[automl]==2.6.0", "lightgbm==4.6.0", "xgboost==3.0.5", "pyarrow", "setuptools<81"),
-    "autogluon": ("autogluon.tabular[lightgbm,catboost,xgboost,fastai]==1.5.0", "pyarrow"),
+    "flaml": ("flaml[automl]==2.7.0", "pyarrow"),
+    "autogluon": ("autogluon.tabular[lightgbm,catboost,xgboost,fastai]==1.6.3", "pyarrow"),
 }
 
 
