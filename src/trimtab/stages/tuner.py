@@ -17,7 +17,7 @@ from trimtab.core.errors import InputError
 from trimtab.stages.tuning import Effort, tune_rows
 from trimtab.training.selection.frames import like, to_table
 from trimtab.training.selection.given import KINDS, Kind, Wishes, given
-from trimtab.training.selection.scoring import Wanted, chances, scoring_of
+from trimtab.training.selection.scoring import Wanted, chances, scorer_of, scoring_of
 
 if TYPE_CHECKING:
     from sklearn.utils import Tags
@@ -84,10 +84,10 @@ class Tuner(BaseEstimator):  # type: ignore[misc]
 
     def score(self, X: Any, y: Any) -> float:
         """By `scoring`, or where none was named: accuracy, or R²."""
-        from sklearn.metrics import accuracy_score, check_scoring, r2_score
+        from sklearn.metrics import accuracy_score, r2_score
 
         if self.scoring is not None and self.task_ != "ranking":
-            return float(check_scoring(self, self.scoring)(self, X, y))
+            return float(scorer_of(self.scoring)(self, X, y))
         return float((accuracy_score if self._predicts_classes() else r2_score)(y, self.predict(X)))
 
     def __sklearn_tags__(self) -> Tags:

@@ -128,10 +128,9 @@ def tune_rows(made: Given, scoring: Scoring, effort: Effort, watch: Stopwatch) -
     """Search, confirm and train, within the effort; `watch` began with the work. Raises InputError."""
     threads = effort.threads or threads_for(len(made.rows) * len(made.rows.names), cores(), busy_cores())
     if made.folds is None:
-        watch_one = Stopwatch()
         trained = train(Rows.of(made.rows), Request(SIMPLE, scoring.loss))
         chosen = Chosen(SIMPLE, f"fewer than {LEAST_ROWS} rows: a linear model, compared with nothing")
-        return _tuned(trained, watch_one.read().cpu_seconds, chosen, scoring, watch)
+        return _tuned(trained, watch.read().cpu_seconds, chosen, scoring, watch)
     fits = Fits(made.rows, made.folds, scoring.loss, threads)
     most = FIRST_SHARE * effort.budget
     first, cost = _timed(fits, DEFAULT, most)

@@ -80,10 +80,20 @@ def scoring_of(wanted: Wanted, truth: Truth) -> Scoring:
             return Scoring(wanted, truth, lambda t, at, p: score("auc", t.codes[at], p))
         if wanted in OWN:
             return _own(wanted, truth)
-        return Scoring(wanted, truth, _through(_named(wanted)))
+    return Scoring(_name(wanted), truth, _through(scorer_of(wanted)))
+
+
+def scorer_of(wanted: str | Scorer) -> Scorer:
+    """A scorer as scikit-learn has them: by name, as it is, or made of a function of (true, predicted)."""
+    if isinstance(wanted, str):
+        return _named(wanted)
     if not callable(wanted):
         raise InputError(f"scoring is a {type(wanted).__name__}", hint="a metric's name, or a function")
-    return Scoring(getattr(wanted, "__name__", "score"), truth, _through(_as_scorer(wanted)))
+    return _as_scorer(wanted)
+
+
+def _name(wanted: str | Scorer) -> str:
+    return wanted if isinstance(wanted, str) else getattr(wanted, "__name__", "score")
 
 
 def _own(name: str, truth: Truth) -> Scoring:
@@ -99,7 +109,7 @@ def _ranking(wanted: str | Scorer, truth: Truth) -> Scoring:
         return Scoring("ndcg", truth, _mean_ndcg)
     if isinstance(wanted, str):
         raise InputError(f"the metric {wanted!r} is not known for rankings", hint="'ndcg', or a function")
-    return Scoring(getattr(wanted, "__name__", "score"), truth, _through(_as_scorer(wanted)))
+    return Scoring(_name(wanted), truth, _through(scorer_of(wanted)))
 
 
 def _mean_ndcg(truth: Truth, places: npt.NDArray[np.int64], predicted: Vector) -> float:
