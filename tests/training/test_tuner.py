@@ -41,6 +41,7 @@ def table(rows: int = 400, seed: int = 0) -> tuple[pd.DataFrame, Array]:
     frame = pd.DataFrame({
         "number": np.where(rng.random(rows) < 0.1, np.nan, number),
         "kind": pd.Series(kind).where(rng.random(rows) > 0.1, None),
+        "size": pd.Categorical(rng.choice([1, 2, 3], rows)),
         "is_even": rng.random(rows) > 0.5,
         "day": pd.date_range("2024-01-01", periods=rows, freq="h"),
         "review": [f"{one} {place}" for place, one in enumerate(words)],

@@ -64,9 +64,12 @@ def _from_objects(values: npt.NDArray[Any]) -> pa.Array:
 
 
 def _usable(table: pa.Table) -> pa.Table:
-    """The same with plain numbers; what holds nothing at all is a number that is missing."""
+    """The same with plain numbers, and categories as words; what holds nothing at all is a number that is missing."""
     for place, field in enumerate(table.schema):
-        if pa.types.is_null(field.type):
+        if pa.types.is_dictionary(field.type):
+            words = table.column(place).cast(field.type.value_type).cast(pa.string())
+            table = table.set_column(place, field.name, words)
+        elif pa.types.is_null(field.type):
             table = table.set_column(place, field.name, pa.nulls(len(table), pa.float64()))
         elif not is_usable(field):
             raise TypeError(
