@@ -25,8 +25,8 @@ from trimtab.proposers.enough import ERRORS_WIDE, Enough
 from trimtab.proposers.portfolio import Portfolio
 from trimtab.proposers.rules import Derived, Rules
 from trimtab.proposers.search import Search
-from trimtab.training.selection.fits import Fits
-from trimtab.training.selection.fitting import DEFAULT_ROUNDS, Request, Rows, Trained, train
+from trimtab.training.selection.fits import Fits, require_room
+from trimtab.training.selection.fitting import DEFAULT_ROUNDS, Pool, Request, Rows, Trained, train
 from trimtab.training.selection.folded import folded
 from trimtab.training.selection.given import LEAST_ROWS, Given
 from trimtab.training.selection.memory import busy_cores, threads_for
@@ -40,6 +40,8 @@ FIRST_SHARE = 0.5  # of the budget: what default LightGBM may take before anythi
 SEARCH_SHARE = 0.6  # of what is left then; the rest confirms the winner and trains it on every row
 CHECK_SHARE = 0.2
 BLENDED_SHARE = 0.25  # of what the search has cost: a blend is trained twice more, on more rows
+ENOUGH_PLANS = 15  # to compare, before any is looked at on several folds
+PLAN_PRICE = 2.0  # what a plan of the portfolio costs on a fold, in trainings of default LightGBM on every row
 SIMPLE = ModelPlan(family="linear")
 
 
@@ -127,27 +129,36 @@ class Unwritten:
 def tune_rows(made: Given, scoring: Scoring, effort: Effort, watch: Stopwatch) -> Tuned:
     """Search, confirm and train, within the effort; `watch` began with the work. Raises InputError."""
     threads = effort.threads or threads_for(len(made.rows) * len(made.rows.names), cores(), busy_cores())
-    if made.folds is None:
+    if len(made.rows) < LEAST_ROWS:
         trained = train(Rows.of(made.rows), Request(SIMPLE, scoring.loss))
         chosen = Chosen(SIMPLE, f"fewer than {LEAST_ROWS} rows: a linear model, compared with nothing")
         return _tuned(trained, watch.read().cpu_seconds, chosen, scoring, watch)
-    fits = Fits(made.rows, made.folds, scoring.loss, threads)
-    most = FIRST_SHARE * effort.budget
-    first, cost = _timed(fits, DEFAULT, most)
+    pool, most = Pool(made.rows), FIRST_SHARE * effort.budget
+    require_room(pool, len(made.rows), DEFAULT)
+    first, cost = _timed(Rows(pool), Request(DEFAULT, scoring.loss, threads=threads, most_cpu_seconds=most))
     left = effort.budget - watch.read().cpu_seconds
     if cost >= most or left <= 0:
         return _tuned(first, cost, Chosen(DEFAULT, _too_little(effort, first)), scoring, watch)
+    fits = Fits(pool, made.folds(_affordable_folds(effort, left, cost)), scoring.loss, threads)
     chosen = _searched(fits, scoring, made, replace(effort, budget=left))
     if chosen.plan == DEFAULT:
         return _tuned(first, cost, chosen, scoring, watch)
-    trained, oracle = _timed(fits, chosen.plan)
-    return _tuned(trained, oracle, chosen, scoring, watch)
+    before = watch.read().cpu_seconds
+    trained = fits.final(chosen.plan)
+    return _tuned(trained, watch.read().cpu_seconds - before, chosen, scoring, watch)
 
 
-def _timed(fits: Fits, plan: ModelPlan, most_cpu_seconds: float = float("inf")) -> tuple[Trained, float]:
+def _timed(rows: Rows, request: Request) -> tuple[Trained, float]:
     watch = Stopwatch()
-    trained = fits.final(plan, most_cpu_seconds)
+    trained = train(rows, request)
     return trained, watch.read().cpu_seconds
+
+
+def _affordable_folds(effort: Effort, left: float, cost: float) -> float:
+    """On how many folds enough plans can be looked at; any number where a count of trials, not the budget, ends it."""
+    if effort.trials is not None:
+        return math.inf
+    return SEARCH_SHARE * left / (ENOUGH_PLANS * PLAN_PRICE * max(cost, 1e-9))
 
 
 def _tuned(trained: Trained, oracle: float, chosen: Chosen, scoring: Scoring, watch: Stopwatch) -> Tuned:

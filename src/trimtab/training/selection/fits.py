@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from trimtab.adapters.models.boosting import mean_prediction
-from trimtab.adapters.sources.dataset import Dataset
 from trimtab.core.budget import Stopwatch
 from trimtab.core.space import settle
 from trimtab.training.selection.fitting import Pool, Request, Rows, Trained, chosen, train
@@ -37,9 +36,10 @@ class Fit:
 class Fits:
     """The fits of one table. The holdout is neither encoded nor binned before a plan is confirmed on it."""
 
-    def __init__(self, rows: Dataset, folds: Folds, loss: str, threads: int) -> None:
-        self.rows, self.folds, self._loss, self.threads = rows, folds, loss, threads
-        self._searched = np.setdiff1d(np.arange(len(rows)), folds.holdout)
+    def __init__(self, everything: Pool, folds: Folds, loss: str, threads: int) -> None:
+        self._everything, self.rows, self.folds = everything, everything.dataset, folds
+        self._loss, self.threads = loss, threads
+        self._searched = np.setdiff1d(np.arange(len(self.rows)), folds.holdout)
         self._known: dict[Key, Fit] = {}
         self._training_rows = functools.lru_cache(maxsize=16)(self._training_rows_of)
 
@@ -57,21 +57,9 @@ class Fits:
             self._known[key] = self._blended(plan, fold, fraction) if is_blend else self._fitted(plan, fold, fraction)
         return self._known[key]
 
-    def final(self, plan: ModelPlan, most_cpu_seconds: float = float("inf")) -> Trained:
+    def final(self, plan: ModelPlan) -> Trained:
         """The plan trained on every row, the holdout included, with the rounds that the search found."""
-        self._require_memory(len(self.rows), plan)
-        request = Request(
-            plan,
-            self._loss,
-            rounds=self.rounds(plan),
-            threads=self.threads,
-            most_cpu_seconds=most_cpu_seconds,
-        )
-        return train(Rows(self._everything), request)
-
-    @functools.cached_property
-    def _everything(self) -> Pool:
-        return Pool(self.rows)
+        return train(Rows(self._everything), Request(plan, self._loss, rounds=self.rounds(plan), threads=self.threads))
 
     def rounds(self, plan: ModelPlan) -> tuple[int, ...]:
         """The mean over the folds on which the plan was looked at fully; none for what is not stopped early."""
@@ -98,7 +86,7 @@ class Fits:
         trained_on, scored_on = self._parts(fold)
         share = self._share(len(trained_on), fraction)
         rows = self._training_rows(fold, share)
-        self._require_memory(len(rows.dataset), plan)
+        require_room(self.pool, len(rows.dataset), plan)
         _ = rows.x  # shared by all plans: it is no plan's cost
         pace = fraction if share == 1.0 else fraction**0.5
         rounds = self.rounds(plan) if fold == HOLDOUT else ()
@@ -131,6 +119,8 @@ class Fits:
         # Queries are wholes: thinned ones would rank other lists.
         return 1.0 if self.rows.queries is not None or fraction >= 1 else min(1.0, max(fraction, FEWEST_ROWS / count))
 
-    def _require_memory(self, rows: int, plan: ModelPlan) -> None:
-        columns, classes = len(self.pool.encoding.feature_names), len(self.rows.classes)
-        require_memory(predicted_bytes(rows, columns, classes, plan), free_bytes())
+
+def require_room(pool: Pool, rows: int, plan: ModelPlan) -> None:
+    """Raise MemoryError where training a plan on so many rows of a pool would not fit."""
+    columns, classes = len(pool.encoding.feature_names), len(pool.dataset.classes)
+    require_memory(predicted_bytes(rows, columns, classes, plan), free_bytes())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -61,19 +62,13 @@ def _by_group(groups: Places, count: int) -> Places:
     return np.repeat(starts * count // max(1, len(groups)), sizes)
 
 
-def folds_of(layout: Layout) -> Folds:
-    """Folds as the number of rows asks for: the last fifth confirms, the rest is searched on."""
+def folds_of(layout: Layout, affordable: float = math.inf) -> Folds:
+    """Folds as the number of rows asks for and the budget allows: the last fifth confirms, the rest is searched on."""
     train, holdout = _without(layout, np.arange(len(layout)), HOLDOUT_PIECES, HOLDOUT_PIECES - 1)
-    return Folds(tuple(_search_folds(layout, train)), train, holdout)
-
-
-def _search_folds(layout: Layout, places: Places) -> Iterable[tuple[Places, Places]]:
-    if layout.is_ordered or len(layout) >= FEW_ROWS:
-        yield _without(layout, places, HOLDOUT_PIECES, HOLDOUT_PIECES - 1)
-        return
-    count = 5 if len(layout) < FEWER_ROWS else 3
-    for fold in range(count):
-        yield _without(layout, places, count, fold)
+    wanted = 1 if layout.is_ordered or len(layout) >= FEW_ROWS else 3 if len(layout) >= FEWER_ROWS else 5
+    if affordable < wanted or wanted == 1:
+        return Folds((_without(layout, train, HOLDOUT_PIECES, HOLDOUT_PIECES - 1),), train, holdout)
+    return Folds(tuple(_without(layout, train, wanted, fold) for fold in range(wanted)), train, holdout)
 
 
 def _without(layout: Layout, places: Places, count: int, piece: int) -> tuple[Places, Places]:

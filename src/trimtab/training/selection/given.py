@@ -42,10 +42,14 @@ class Given:
     rows: Dataset
     order: Places
     layout: Layout
-    folds: Folds | None  # None: too few rows to compare anything
+    splits: list[tuple[Places, Places]] | None  # the user's own
     schema: pa.Schema
     texts: Texts
     truth: Truth
+
+    def folds(self, affordable: float) -> Folds:
+        """The user's folds, or as many as suit the rows and are affordable."""
+        return folds_of(self.layout, affordable) if self.splits is None else folds_from(self.splits)
 
 
 def given(x: Any, y: Any, groups: Any, kind: Kind, wishes: Wishes) -> Given:
@@ -62,11 +66,11 @@ def given(x: Any, y: Any, groups: Any, kind: Kind, wishes: Wishes) -> Given:
     names = tuple(str(one) for one in classes)
     rows = Dataset(ordered, codes[order], task, names, tuple(ordered.column_names), queries=queries)
     layout = Layout(codes[order], None if numbers is None else numbers[order], is_ordered)
-    folds = None
-    if len(rows) >= LEAST_ROWS:
-        folds = folds_of(layout) if splits is None else folds_from(_moved(splits, order))
     truth = Truth(task, rows.y, classes, functools.partial(_rows_of, x, order), values[order], queries)
-    return Given(rows, order, layout, folds, table.schema, texts, truth)
+    moved = None if splits is None else _moved(splits, order)
+    if moved is not None:
+        folds_from(moved)  # says at once what is wrong with them
+    return Given(rows, order, layout, moved, table.schema, texts, truth)
 
 
 def _rows_of(x: Any, order: Places, places: Places) -> Any:
