@@ -24,6 +24,8 @@ from trimtab.core.errors import InputError
 from trimtab.core.events import Event, Recorded
 from trimtab.core.ports import LanguageModel, Limits, Proposer, Runner
 
+IDLE_SECONDS = 120.0  # after which a measurement that does nothing is taken to wait for ever
+
 E = TypeVar("E", bound=Event)
 Seen = Callable[[Event], None]
 
@@ -65,7 +67,8 @@ class Workplace:
     def limits(self) -> Limits:
         """What one measurement may use."""
         budget = self.config.budget
-        return Limits(cpu_seconds=budget.measurement_seconds, memory_bytes=int(budget.memory_gb * 2**30))
+        memory = int(budget.memory_gb * 2**30)
+        return Limits(cpu_seconds=budget.measurement_seconds, memory_bytes=memory, idle_seconds=IDLE_SECONDS)
 
     @property
     def cache(self) -> str:

@@ -227,6 +227,7 @@ def test_an_exit_is_a_failure_with_its_code(runner: LocalRunner) -> None:
         ("spin", Limits(cpu_seconds=0.5), "used more than 0.5 CPU-s"),
         ("spin_in_grandchild", Limits(cpu_seconds=0.5), "used more than 0.5 CPU-s"),
         ("sleep", Limits(wall_seconds=0.5), "gave no answer within 0.5 s"),
+        ("sleep", Limits(idle_seconds=1.0), "did nothing for 1 s"),
         ("grow", Limits(memory_bytes=300 * 2**20), "needed more than 300 MiB"),
     ],
 )

@@ -163,6 +163,8 @@ def test_init_writes_a_file_that_a_run_accepts(tmp_path: Path) -> None:
         (("check", "rows.parquet", "--target", "z"), 2, "no column 'z'"),
         (("check", "rows.parquet", "--target", "same"), 2, "same"),
         (("check", "empty.csv", "--target", "y"), 2, "empty.csv"),
+        (("check", "few.csv", "--target", "y"), 2, "3 rows of"),
+        (("check", "turned.csv", "--target", "y"), 2, "the next 16 rows, by chance, have one class only: '0'"),
         (("init", "rows.parquet", "--target", "yy"), 2, "did you mean 'y'?"),
         (("history",), 2, "no ledger"),
         (("tune", "strange"), 2, "unknown key data.tabel"),
@@ -173,6 +175,8 @@ def test_bad_input_gets_one_clear_message(tmp_path: Path, arguments: tuple[str, 
     write_rows(tmp_path / "rows.parquet")
     (tmp_path / "ragged.csv").write_text("a,y\n1,0\n1,2,3\n")
     (tmp_path / "empty.csv").write_text("a,y\n")
+    (tmp_path / "few.csv").write_text("a,y\n1,0\n2,1\n3,0\n")
+    (tmp_path / "turned.csv").write_text("a,y\n" + "1,0\n" * 130 + "2,1\n" * 2)
     for name, text in (("strange", CONFIG.replace("table =", "tabel =")), ("raising", CONFIG)):
         (tmp_path / name).mkdir()
         (tmp_path / name / "trimtab.toml").write_text(text)

@@ -92,6 +92,7 @@ class Limits:
     cpu_seconds: float | None = None
     wall_seconds: float | None = None
     memory_bytes: int | None = None
+    idle_seconds: float | None = None  # in which it neither computes nor waits for a core
 
 
 @dataclass(frozen=True, slots=True)

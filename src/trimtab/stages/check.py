@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet
 
-from trimtab.adapters.sources.dataset import DataSpec, load, part, target_of
+from trimtab.adapters.sources.dataset import DataSpec, load, part, require_enough, target_of
 from trimtab.adapters.sources.tables import read_table
 from trimtab.core.budget import Meter, charged
 from trimtab.core.model import Json, Spend
@@ -36,6 +36,7 @@ def run(workplace: Workplace, results: Results) -> StageResult:
     """Find what is wrong with the table and what leaks; try repairs and drops."""
     overhead = Meter()
     with charged(overhead):
+        require_enough(workplace.data)
         profile = profile_file(workplace.data.table)
         found = list(findings(profile))
         table = read_table(workplace.data.table)

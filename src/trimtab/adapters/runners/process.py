@@ -28,6 +28,7 @@ LOOK_SECONDS = 0.05  # how often limits are looked at
 START_SECONDS = 60.0
 TAIL_BYTES = 1000  # of a dead worker's output, for its Failure
 LOG_BYTES = 1_000_000  # of output that are kept at most
+IDLE = 0.005  # less of a core than that is nothing: looking at a clock now and then
 MARK = "TRIMTAB_WORKER"  # in the environment of a worker and of all that it starts
 
 
@@ -118,11 +119,12 @@ class WorkerProcess:
     def _watch(self, meter: TreeMeter, limits: Limits) -> str:
         """Wait for an answer or the end; returns which limit was broken, or an empty string."""
         started = time.perf_counter()
-        pause = 0.002
+        pause, idle = 0.002, _Idleness(limits.idle_seconds)
         while not self._from.wait(pause):
             pause = min(LOOK_SECONDS, pause * 2)
             resident = meter.sample()
-            breach = _breach(limits, meter.spent(), resident, time.perf_counter() - started)
+            spent = meter.spent()
+            breach = _breach(limits, spent, resident, time.perf_counter() - started) or idle.breach(spent)
             if breach:
                 return breach
             if os.fstat(self._log.fileno()).st_size > LOG_BYTES:
@@ -218,6 +220,23 @@ def end_tree(process: subprocess.Popen[bytes], mark: str, patience_seconds: floa
         process.kill()
     process.wait()
     sweep.end_marked(mark, deadline)
+
+
+class _Idleness:
+    """Tells a process that waits for ever from one that has no luck with a busy machine: that one queues for a core."""
+
+    def __init__(self, seconds: float | None) -> None:
+        self._seconds, self._since, self._busy = seconds, time.perf_counter(), 0.0
+
+    def breach(self, spent: Spend) -> str:
+        """What is wrong, after a look; or an empty string."""
+        if self._seconds is None or time.perf_counter() - self._since < self._seconds:
+            return ""
+        before, self._busy = self._busy, spent.cpu_seconds + spent.run_delay_seconds
+        self._since = time.perf_counter()
+        return (
+            f"did nothing for {self._seconds:g} s and was stopped" if self._busy - before < IDLE * self._seconds else ""
+        )
 
 
 def _outcome(answer: dict[str, Any]) -> Returned | Failure:

@@ -24,6 +24,7 @@ Part: TypeAlias = Literal["train", "valid", "search", "holdout", "production"]
 
 TRAIN_SHARE = 0.8  # of the search part; its last fifth is what plans are scored on while searching
 MOST_CLASSES = 1000
+LEAST_ROWS = 20  # with a target
 _COMPARISON = re.compile(r"^\s*(?P<column>.+?)\s*(?P<sign><=|>=|==|!=|<|>)\s*(?P<value>.+?)\s*$")
 _SIGNS = {
     "<": pc.less, "<=": pc.less_equal, ">": pc.greater, ">=": pc.greater_equal, "==": pc.equal, "!=": pc.not_equal,
@@ -102,6 +103,25 @@ def _load(spec: DataSpec) -> Dataset:
     if not used:
         raise InputError("every column is dropped: nothing is left to learn from", hint="drop fewer")
     return Dataset(table.take(pa.array(order)), y[order], task, classes, used, names)
+
+
+def require_enough(spec: DataSpec) -> None:
+    """Raise InputError when there are too few rows, or a part of them has one class only."""
+    dataset = load(spec)
+    if len(dataset) < LEAST_ROWS:
+        raise InputError(
+            f"{len(dataset)} rows of {spec.table} have a target",
+            hint=f"at least {LEAST_ROWS} are needed to learn and test",
+        )
+    named: tuple[tuple[Part, str], ...] = (("train", "first"), ("valid", "next"), ("holdout", "last"))
+    for name, which in named:
+        y = part(dataset, spec, name).y
+        if dataset.task != "regression" and (y == y[0]).all():
+            only = dataset.classes[int(y[0])]
+            raise InputError(
+                f"the {which} {len(y):,} rows, by {spec.time or 'chance'}, have one class only: {only!r}",
+                hint="change data.search_share and data.holdout_share, or name another column as data.time",
+            )
 
 
 def target_of(table: pa.Table, spec: DataSpec) -> tuple[pa.ChunkedArray, str]:
