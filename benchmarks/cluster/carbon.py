@@ -27,7 +27,9 @@ from trimtab.proposers.rules import Rules
 from trimtab.testing import MemoryLedger
 
 ZONES = ("DE-LU", "GB", "US-CAL-CISO")
-PRICES = ("DE-LU", "US-CAL-CISO")  # zones with a price series beside the carbon
+# The day-ahead prices beside each zone's carbon; there are none of Britain's here, but its neighbour's know the wind.
+PRICES = {"DE-LU": "DE-LU", "GB": "DE-LU", "US-CAL-CISO": "US-CAL-CISO"}
+AHEAD_KINDS = ("linear", "boosted", "blend")
 WORK = (("any hours", Work(4, 24)), ("one piece", Work(4, 24, is_whole=True)))
 
 
@@ -54,7 +56,7 @@ def main() -> None:
 def table(zone: str, data: Path, folder: Path, budget: float) -> list[str]:
     """The rows of a zone."""
     carbon = Source(str(data / "electricitymaps_hourly_2023_2024.csv.gz"), "gco2_kwh_direct", f"zone={zone}")
-    price = Source(str(data / "electricity_price_hourly_2023_2024.csv.gz"), "usd_mwh", f"zone={zone}")
+    price = Source(str(data / "electricity_price_hourly_2023_2024.csv.gz"), "usd_mwh", f"zone={PRICES[zone]}")
     known = kept(Known(carbon), folder / f"{zone}.npz")
     rows: dict[str, list[float]] = {
         "at once": [0.0, 0.0],
@@ -64,12 +66,12 @@ def table(zone: str, data: Path, folder: Path, budget: float) -> list[str]:
         for name in ("lowest", "piece", "levelled"):
             rows[f"{name}, forecast: {kind}"] = captured(known, WindowPlan(kind, WINDOW_POLICIES[name]))
     rows["trimtab"] = chosen(known, budget)
-    if zone in PRICES:
-        known = kept(Known(carbon, price), folder / f"{zone}-ahead.npz")
-        rows["levelled, boosted with the prices of the next day"] = captured(
-            known, WindowPlan("boosted", WINDOW_POLICIES["levelled"])
-        )
-        rows["trimtab, with the prices of the next day"] = chosen(known, budget)
+    known = kept(Known(carbon, price), folder / f"{zone}-ahead.npz")
+    beside = f"with {PRICES[zone]}'s prices of the next day"
+    for kind in AHEAD_KINDS:
+        for name in ("lowest", "piece"):
+            rows[f"{name}, forecast: {kind} {beside}"] = captured(known, WindowPlan(kind, WINDOW_POLICIES[name]))
+    rows[f"trimtab, {beside}"] = chosen(known, budget)
     lines = [f"| {zone} | any hours | one piece |", "|---|---:|---:|"]
     return [*lines, *(f"| {name} | {values[0]:.1%} | {values[1]:.1%} |" for name, values in rows.items())]
 
@@ -99,7 +101,7 @@ def chosen(known: Known, budget: float) -> list[float]:
             ledger=MemoryLedger(),
         )
         plan = decision.current if decision.winner is None else decision.winner.proposal.plan
-        print(f"{work}: {plan.forecast}\n{plan.program}")
+        print(f"{work}: {plan.forecast}\n{plan.program}", flush=True)
         found.append(waited(plan, known, work, problem.unseen()).captured)
     return found
 

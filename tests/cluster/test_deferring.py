@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from trimtab.adapters.programs import compile_program, fault
-from trimtab.cluster.deferring.forecasts import Ahead, boosted, seasonal
+from trimtab.cluster.deferring.forecasts import boosted, forecasts, linear
 from trimtab.cluster.deferring.measure import Hours, Known, ran, waited
 from trimtab.cluster.deferring.optimum import cheapest_jobs
 from trimtab.cluster.deferring.plan import SpotPlan, WindowPlan
@@ -24,6 +25,7 @@ from trimtab.cluster.deferring.policies import (
     WINDOW_POLICIES,
 )
 from trimtab.cluster.deferring.problem import CAPABILITY, SPOT, Deferring, Spot
+from trimtab.cluster.deferring.profiles import Ahead, seasonal
 from trimtab.cluster.deferring.series import Source, read_availability, read_market
 from trimtab.cluster.deferring.spot import (
     COST,
@@ -197,23 +199,65 @@ def test_forecasts_know_only_the_past_and_what_is_published() -> None:
         lambda series, beside: seasonal(series, 30, 7),
         lambda series, beside: boosted(series, 24),
         lambda series, beside: boosted(series, 24, 24, Ahead(beside, 12)),
+        lambda series, beside: linear(series, 24),
+        lambda series, beside: linear(series, 24, 24, Ahead(beside, 12)),
     ):
         before, after = make(values, ahead), make(later, later_ahead)
         assert np.array_equal(before[: cut + 1], after[: cut + 1])
         assert np.isfinite(before).all()
 
 
-def test_a_series_that_is_known_ahead_makes_the_forecast_better() -> None:
-    rng = np.random.default_rng(0)
-    weather = np.cumsum(rng.normal(0, 10, 120 * 24))
-    values = hourly(120) + weather
-    windows = np.lib.stride_tricks.sliding_window_view(values, 24)[100 * 24 : -1]
-    wanted = windows - windows.mean(axis=1, keepdims=True)  # which hours are dear, not how dear the day is
-    errors = []
-    for table in (boosted(values, 24), boosted(values, 24, 24, Ahead(weather, 12))):
-        made = table[100 * 24 : 100 * 24 + len(windows)]
-        errors.append(np.abs(made - made.mean(axis=1, keepdims=True) - wanted).mean())
-    assert errors[1] < 0.9 * errors[0]
+def error(table: np.ndarray, values: np.ndarray, first: int) -> float:
+    """The mean error about which hours are dear, not about how dear the day is."""
+    windows = np.lib.stride_tricks.sliding_window_view(values, table.shape[1])[first:-1]
+    made = table[first : first + len(windows)]
+    off = made - made.mean(axis=1, keepdims=True) - windows + windows.mean(axis=1, keepdims=True)
+    return float(np.abs(off).mean())
+
+
+def drifting(day: int, days: int) -> tuple[np.ndarray, np.ndarray]:
+    """A daily wave and a drift that fades within hours; and the drift alone."""
+    rng, drift = np.random.default_rng(1), np.zeros(days * day)
+    for step in range(1, len(drift)):
+        drift[step] = 0.2 ** (1 / day) * drift[step - 1] + rng.normal(0, 10)
+    return 300 + 50 * np.sin(np.arange(len(drift)) / day * 2 * np.pi) + drift, drift
+
+
+@pytest.mark.parametrize("make", [boosted, linear])
+def test_a_series_that_is_known_ahead_makes_the_forecast_better(make: Callable[..., np.ndarray]) -> None:
+    values, drift = drifting(24, 120)
+    alone, told = make(values, 24), make(values, 24, 24, Ahead(drift, 12))
+    assert error(told, values, 90 * 24) < 0.9 * error(alone, values, 90 * 24)
+
+
+@pytest.mark.parametrize(("day", "horizon"), [(24, 6), (48, 12)])
+def test_a_linear_forecast_learns_how_departures_from_the_mean_days_fade(day: int, horizon: int) -> None:
+    values, _ = drifting(day, 120)
+    windows = np.lib.stride_tricks.sliding_window_view(values, horizon)[90 * day :]
+    learned, mean_days = (
+        float(np.abs(table[90 * day : len(values) - horizon + 1] - windows).mean())
+        for table in (linear(values, horizon, day), seasonal(values, horizon, 28, day))
+    )
+    assert learned < 0.85 * mean_days
+
+
+@pytest.mark.parametrize(("day", "horizon"), [(1, 96), (2, 7), (24, 24), (96, 5)])
+def test_a_linear_forecast_is_made_for_any_length_of_step(day: int, horizon: int) -> None:
+    table = linear(np.random.default_rng(0).normal(0, 1, 170 * day), horizon, day)
+    assert table.shape == (170 * day, horizon)
+    assert np.isfinite(table).all()
+
+
+def test_a_short_series_is_forecast_by_its_mean_days() -> None:
+    values = hourly(40)
+    mean_days = (seasonal(values, 24, 7) + seasonal(values, 24, 28)) / 2
+    assert linear(values, 24) == pytest.approx(mean_days)
+
+
+def test_the_blend_is_the_mean_of_the_linear_and_the_boosted_forecast() -> None:
+    values = hourly(40)
+    parts = [forecasts(values, 24, kind) for kind in ("linear", "boosted")]
+    assert forecasts(values, 24, "blend") == pytest.approx((parts[0] + parts[1]) / 2)
 
 
 def test_the_halves_share_no_window(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from trimtab.adapters.files import make_store
 from trimtab.adapters.runners.local import LocalRunner
 from trimtab.adapters.sandbox import Confinement
 from trimtab.adapters.sources.tables import fingerprint, require_file
+from trimtab.cluster.deferring.forecasts import KINDS
 from trimtab.cluster.deferring.measure import Hours, Known, Ran, Waited, keep_forecasts, market_of, ran, waited
 from trimtab.cluster.deferring.problem import Deferring, Spot, spot_library, window_library
 from trimtab.cluster.deferring.series import Market, Source, read_availability
@@ -112,7 +113,7 @@ def _stamped(source: Source) -> Source:
 
 def _key(known: Known) -> str:
     """What forecasts depend on, as a file's name."""
-    return hashlib.sha256(repr((known.series, known.ahead, known.published_hour)).encode()).hexdigest()[:16]
+    return hashlib.sha256(repr((KINDS, known.series, known.ahead, known.published_hour)).encode()).hexdigest()[:16]
 
 
 def _work(hours: float, within: float, is_whole: bool, market: Market) -> Work:

@@ -70,12 +70,16 @@ class Looks:
 
 def linear(series: Series, horizon: int, day: int = 24, ahead: Ahead | None = None) -> Table:
     """Forecasts for each step and those after it: (steps, horizon). The mean of the profiles while little is known."""
+    import threadpoolctl
+
     shapes = tuple(seasonal(series, horizon, days, day) for days in SHAPES)
     tables = []
     for days in PROFILES:
         beside = None if ahead is None else seasonal(np.nan_to_num(ahead.series), horizon, days, day)
         looks = Looks(series, day, seasonal(series, horizon, days, day), shapes, ahead, beside)
-        tables.append(_departing(looks))
+        # The systems are small: several threads would mostly wait for one another.
+        with threadpoolctl.threadpool_limits(1, "blas"):
+            tables.append(_departing(looks))
     return np.asarray(np.mean(tables, axis=0))
 
 
