@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from trimtab.core.loop import optimize
 from trimtab.core.model import Comparison
 from trimtab.proposers.portfolio import Portfolio
 from trimtab.proposers.rules import Rules
+from trimtab.stages.idle import idle_file
 from trimtab.testing import MemoryLedger
 
 
@@ -113,3 +115,15 @@ def test_an_unknown_column_of_functions_is_said(tmp_path: Path) -> None:
     source = CAPABILITY.sample(tmp_path, 5).source
     with pytest.raises(InputError, match="no column 'nobody'"):
         Idling(source, "nobody").observe()
+
+
+def test_the_verb_prints_a_rule_that_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = CAPABILITY.sample(tmp_path, 6).source
+    monkeypatch.chdir(tmp_path)
+    result = idle_file(Path(source), budget=1.0)
+    assert fault(str(result.facts["program"]), WARM) == ""
+    hours: Any = result.facts["idle_hours"]
+    assert hours["chosen"] <= hours["current"]
+    tables: Any = result.facts["tables"]
+    titles = [one["title"] for one in tables]
+    assert "The chosen rule when the world differs, unseen half" in titles

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from trimtab.core.loop import optimize
 from trimtab.proposers.evolve import Evolve
 from trimtab.proposers.portfolio import Portfolio
 from trimtab.proposers.rules import Rules
+from trimtab.stages.pack import pack_files
 from trimtab.testing import MemoryLedger
 
 RULES = {"spread": PackingPlan(), **PEERS, **LIBRARY}
@@ -160,3 +162,17 @@ def test_no_rule_allocates_more_than_the_bound_and_the_bound_can_be_met(tmp_path
     kinds = np.array([[1.0, 1.0, 1, 0.6], [1.0, 1.0, 1, 0.1]])
     two = Fleet(np.array([[8.0, 8.0, 2.0]]), kinds, np.array([0, 0, 0, 1]))
     assert most_allocated(two, two.codes) == pytest.approx(1.3 / 2)
+
+
+def test_the_verb_says_how_the_choice_fares_when_the_world_differs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = CAPABILITY.sample(tmp_path, 7)
+    monkeypatch.chdir(tmp_path)
+    result = pack_files(Path(problem.pods), Path(problem.nodes), budget=1.0)
+    tables: Any = {one["title"]: one for one in result.facts["tables"]}
+    worlds = tables["The chosen rule when the world differs, unseen half"]["rows"]
+    assert [row[0] for row in worlds][:2] == ["as it was", "pods ask for 20 % more cores"]
+    rules = tables["GPUs allocated, unseen half"]["rows"]
+    most = [float(one.rstrip("%")) for one in rules[-1][1:]]
+    assert all(float(text.rstrip("%")) <= bound for row in rules for text, bound in zip(row[1:], most, strict=True))

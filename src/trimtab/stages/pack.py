@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,20 @@ import numpy as np
 from trimtab.adapters.runners.local import LocalRunner
 from trimtab.adapters.sandbox import Confinement
 from trimtab.adapters.sources.tables import fingerprint
-from trimtab.cluster.packing.plan import PackingPlan
-from trimtab.cluster.packing.problem import LEVELS, SEEDS, Packing, allocation, at_most, library
+from trimtab.cluster.packing.fleet import Fleet
+from trimtab.cluster.packing.plan import PEERS, PackingPlan
+from trimtab.cluster.packing.problem import (
+    LEVELS,
+    SEEDS,
+    Packing,
+    allocated,
+    allocation,
+    at_most,
+    drawn,
+    library,
+    pool_of,
+)
+from trimtab.cluster.packing.simulator import COUNT, Ints
 from trimtab.core.budget import Meter
 from trimtab.core.loop import optimize
 from trimtab.core.model import Decision, Json
@@ -82,7 +95,7 @@ def _result(problem: Packing, decision: Decision[PackingPlan]) -> StageResult:
             f"today's {before[1.0]:.2%}; when they ask for 1.3 times as many, {after[1.3]:.2%} and {before[1.3]:.2%} "
             f"(pods of the second half of the history, {SEEDS} orders)."
         ],
-        "tables": [_table(made, most)],
+        "tables": [_table(made, most), _perturbed(problem, plan)],
         "plots": [_bars(made)],
     }
     return StageResult("pack", row, decision_view(decision, problem.objective), facts, (), decision.spent)
@@ -97,6 +110,32 @@ def _table(made: Mapping[str, np.ndarray], most: np.ndarray) -> Json:
     rows.append(["any placement, at most", *(f"{one:.2%}" for one in most)])
     head: Json = ["rule", *(f"at {level:.0%} asked for" for level in LEVELS)]
     return {"title": "GPUs allocated, unseen half", "head": head, "rows": rows}
+
+
+def _perturbed(problem: Packing, plan: PackingPlan) -> Json:
+    """The chosen rule and FGD on pods of the unseen half when the world differs from the history."""
+    fleet, rng = problem.fleet, np.random.default_rng(0)
+    mix, order = fleet.mix(pool_of(fleet, "search")), drawn(fleet, "holdout", 0)
+    kept = fleet.sizes[np.sort(rng.permutation(len(fleet.sizes))[: round(0.9 * len(fleet.sizes))])]
+    worlds: dict[str, tuple[Fleet, Ints]] = {
+        "as it was": (fleet, order),
+        "pods ask for 20 % more cores": (replace(fleet, kinds=fleet.kinds * [1.2, 1.0, 1.0, 1.0]), order),
+        "pods ask for 20 % fewer cores": (replace(fleet, kinds=fleet.kinds * [0.8, 1.0, 1.0, 1.0]), order),
+        "a tenth of the nodes away": (replace(fleet, sizes=np.ascontiguousarray(kept)), order),
+        "pods without a GPU twice as many": (fleet, _doubled(order, fleet, rng)),
+    }
+    rows: list[Json] = []
+    for name, (changed, pods) in worlds.items():
+        ours, theirs = (allocated(changed, pods, mix, one) for one in (plan, PEERS["fgd"]))
+        rows.append([name, *(f"{one:.2%}" for made in (ours, theirs) for one in made[1:])])
+    head: Json = ["when", *(f"{who}{level:.0%}" for who in ("", "fgd: ") for level in LEVELS[1:])]
+    return {"title": "The chosen rule when the world differs, unseen half", "head": head, "rows": rows}
+
+
+def _doubled(order: Ints, fleet: Fleet, rng: np.random.Generator) -> Ints:
+    """Every pod that asks for no GPU comes twice, the second time at any place."""
+    without = order[fleet.kinds[order, COUNT] == 0]
+    return np.insert(order, rng.integers(0, len(order), len(without)), without)
 
 
 def _bars(made: Mapping[str, np.ndarray]) -> Json:

@@ -111,8 +111,12 @@ def pool_of(fleet: Fleet, pool: Pool) -> Ints:
 def allocation(problem: Packing, plan: PackingPlan, pool: Pool, seed: int) -> tuple[float, ...]:
     """The share of the GPUs that is allocated when so much of them has been asked for, at each of `LEVELS`."""
     fleet = problem.fleet
-    arrivals = drawn(fleet, pool, seed)
     mix = fleet.mix(pool_of(fleet, "all" if pool == "all" else "search"))
+    return allocated(fleet, drawn(fleet, pool, seed), mix, plan)
+
+
+def allocated(fleet: Fleet, arrivals: Ints, mix: tuple[Table, Table], plan: PackingPlan) -> tuple[float, ...]:
+    """The same of pods that arrive at a fleet, with the usual mix."""
     looks = "change" in plan.program or "lost" in plan.program
     placed = filled(fleet.sizes, fleet.kinds, arrivals, mix, compile_program(plan.program, FIT), looks)
     asked = fleet.asked(arrivals)
