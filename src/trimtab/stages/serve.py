@@ -210,7 +210,7 @@ async def _started(settings: Settings, policy: Path | None, metrics_port: int, s
         except ProgramFault as fault:
             raise InputError(f"{policy}: {fault}", hint="`trimtab balance requests.csv` prints one") from None
     await router.start()
-    gc.freeze()  # what is here stays: looking through it costs requests a tenth of a second, each time
+    gc.freeze()  # what is here stays: looking through it would hold requests up for tens of milliseconds
     say(f"listening on http://{settings.host}:{router.port}")
     admin = await asyncio.start_server(
         lambda reader, writer: _metrics(router, reader, writer), "127.0.0.1", metrics_port
