@@ -12,7 +12,7 @@ from trimtab.testing import check_problem, check_same
 RUNS = (100, 5)
 # What is timed in real runs costs seconds a run: fewer runs here, all of them in benchmarks/core/aa.py. The winners
 # allowed keep the chance that luck alone fails the test below one in a hundred.
-FEWER = {"package": (6, 2), "convert": (40, 3), "speedup": (6, 2)}
+FEWER = {"package": (6, 2), "convert": (40, 3), "shrink": (20, 2), "speedup": (6, 2)}
 
 
 @pytest.mark.parametrize("path", PROBLEMS)

@@ -108,9 +108,10 @@ def shrinking(
     require_metric(metric, dataset.task)
     if len(dataset) < LEAST_ROWS:
         raise InputError(f"{data.table} has {len(dataset)} usable rows", hint=f"at least {LEAST_ROWS} are needed")
-    if model.family == "current" and not current:
-        raise InputError("there is no current model", hint="name it as model.current = 'file.py:function'")
-    code = fingerprint(folder / (current.partition(".py:")[0] + ".py")) if current else ""
+    place, is_call, _ = current.partition(".py:")
+    if not is_call and (current or model.family == "current"):
+        raise InputError(f"model.current = {current!r} is no import path", hint="write it as 'file.py:function'")
+    code = fingerprint(folder / f"{place}.py") if current else ""
     return Shrink(
         data, metric, model, current, str(folder), str(cache or ""), code, blocks=min(BLOCKS, blocks_for(dataset, data))
     )
