@@ -64,7 +64,7 @@ def built(function: Callable[..., Any], shape: Shape, size: Size) -> Any:
     if "torch" in sys.modules:
         sys.modules["torch"].manual_seed(0)
     model = function(**given)
-    if size == FULL or {"width", "depth"} & set(given):
+    if size == FULL or {"width", "depth"} & set(taken):
         return model
     if not is_module(model):
         raise ValueError("the function of today's model takes no width and no depth: it has no smaller sizes")

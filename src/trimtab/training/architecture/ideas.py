@@ -19,7 +19,8 @@ from trimtab.training.architecture.plan import MOST_TREES, ShrinkPlan
 NAME = "shrink"
 SHARES = (0.5, 0.25, 0.1, 0.05, 0.02)
 TREES = (MOST_TREES, 56, 24, 10, 4)
-SIZES = ((0.5, 1.0), (0.25, 1.0), (0.125, 1.0), (1.0, 0.5), (0.5, 0.5), (0.25, 0.5), (0.125, 0.5), (0.0625, 0.5))
+# Width and depth; FLOPs go with the depth and the square of the width.
+SIZES = ((1.0, 0.5), (0.5, 1.0), (0.5, 0.5), (0.25, 1.0), (0.25, 0.5), (0.125, 1.0), (0.125, 0.5), (0.0625, 0.5))
 # Cheap fits first: few rows and small trees make most of the front, since each cost is counted by its ratio.
 STUDENTS: tuple[tuple[str, ShrinkPlan], ...] = (
     ("few rows, very small trees", ShrinkPlan("boosted", leaves=4, rate=0.2, rows=0.05)),
@@ -44,7 +45,7 @@ def first(brief: Brief[Any]) -> Sequence[Proposal[ShrinkPlan]]:
     """One cut and one size: whether today's model can be made smaller at all."""
     return [
         _idea(ShrinkPlan("cut", kept=SHARES[0]), "half of today's trees"),
-        _idea(ShrinkPlan("resized", width=0.5), "half of today's width"),
+        _idea(ShrinkPlan("resized", width=SIZES[0][0], depth=SIZES[0][1]), "half of today's depth"),
     ]
 
 
