@@ -128,7 +128,7 @@ def test_what_is_cut_shares_the_fit_and_predicts_as_the_first_trees_do(tmp_path:
     "model",
     [
         RandomForestClassifier(20, random_state=0),
-        GradientBoostingClassifier(n_estimators=20),
+        GradientBoostingClassifier(n_estimators=20, random_state=0),
         make_pipeline(StandardScaler(), RandomForestClassifier(20, random_state=0)),
     ],
 )
