@@ -9,7 +9,7 @@ import asyncio
 import signal
 import sys
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +21,10 @@ from trimtab.cluster.scaling.simulator import STEP, Service
 from trimtab.core.errors import InputError, TargetError
 from trimtab.deployment.packaging import server
 from trimtab.inference.balancing.live import Router, Settings
+from trimtab.stages.watched import Say, Watched, swapped, text_of
 
 SYNC_STEPS = 3
 WATCH_SECONDS = 0.5
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Crew:
     async def run(self, policy: Path | None) -> None:
         """Measure each step, decide each third one."""
         self._grow(self._workers.shield.least)
-        watched = _Watched(policy)
+        watched = Watched(policy)
         arrived, step = self._router.counts.arrived, 0
         while True:
             began, busy, looks = time.monotonic(), 0.0, 0
@@ -113,7 +113,7 @@ class Crew:
             step += 1
             if step % SYNC_STEPS == 0:
                 if (text := watched.changed()) is not None:
-                    _swapped(lambda source: self._controller.swap(source), text, self._say)
+                    swapped(lambda source: self._controller.swap(source), text, self._say)
                 await self._follow(self._controller.desired(now, len(self._ready), len(self._coming)))
             self._tell()
 
@@ -169,31 +169,8 @@ class Crew:
         self._told = len(self._controller.events)
 
 
-class _Watched:
-    """A file that may change. None: there is none."""
-
-    def __init__(self, file: Path | None) -> None:
-        self._file = file
-        self._stamp = self._now()
-
-    def changed(self) -> str | None:
-        """Its text, when it has changed since it was last looked at."""
-        if self._file is None or (stamp := self._now()) == self._stamp:
-            return None
-        self._stamp = stamp
-        with suppress(OSError, UnicodeDecodeError):
-            return self._file.read_text(encoding="utf-8")
-        return None
-
-    def _now(self) -> tuple[int, int] | None:
-        with suppress(OSError):
-            found = self._file.stat() if self._file is not None else None
-            return None if found is None else (found.st_mtime_ns, found.st_size)
-        return None
-
-
 def _controller(workers: Workers, policy: Path | None) -> Controller:
-    text = RISING if policy is None else _text(policy)
+    text = RISING if policy is None else text_of(policy)
     try:
         return Controller(text, workers.service, workers.shield)
     except ProgramFault as fault:
@@ -204,7 +181,7 @@ async def _started(settings: Settings, policy: Path | None, metrics_port: int, s
     router = Router(settings)
     if policy is not None:
         try:
-            router.swap(_text(policy))
+            router.swap(text_of(policy))
         except ProgramFault as fault:
             raise InputError(f"{policy}: {fault}", hint="`trimtab balance requests.csv` prints one") from None
     await router.start()
@@ -232,30 +209,15 @@ async def _until_told(router: Router, policy: Path | None, say: Say) -> None:
     told, loop = asyncio.Event(), asyncio.get_running_loop()
     for one in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(one, told.set)
-    watched = _Watched(policy)
+    watched = Watched(policy)
     while not told.is_set():
         with suppress(TimeoutError):
             async with asyncio.timeout(WATCH_SECONDS):
                 await told.wait()
         if (text := watched.changed()) is not None:
-            _swapped(router.swap, text, say)
+            swapped(router.swap, text, say)
     say("no new connections; ending what is under way")
     await router.stop()
-
-
-def _swapped(swap: Callable[[str], None], text: str, say: Say) -> None:
-    try:
-        swap(text)
-        say("another policy is in force")
-    except ProgramFault as fault:
-        say(f"the changed policy was refused, the old one stays: {fault}")
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file} cannot be read: {error}", hint="name a file with a policy program") from None
 
 
 def _address(text: str) -> tuple[str, int]:

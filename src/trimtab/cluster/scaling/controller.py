@@ -84,6 +84,11 @@ class Controller:
         self._last = max(bounded, min(total, max(count for _, count in self._wanted)))
         return self._last
 
+    @property
+    def is_blind(self) -> bool:
+        """Whether the last decision was made without measurements."""
+        return bool(self._condition)
+
     def _asked(self, ready: int, coming: int, expected: float) -> int:
         for name, series in (("rate", self._rates), ("busy", self._busy)):
             start = self._starts[name]

@@ -157,6 +157,31 @@ def scale_run(
     serving.scale_run(service, port, (route, policy), (least, most), service_ms, metrics_port)
 
 
+@scale_app.command("keda")
+def scale_keda(
+    policy: ReplicaPolicy = None,
+    prometheus: Annotated[str, typer.Option(help="a server, such as http://prometheus:9090")] = "",
+    rate: Annotated[str, typer.Option(help="PromQL of requests/s, such as 'sum(rate(requests_total[30s]))'")] = "",
+    busy: Annotated[
+        str, typer.Option(help="PromQL of requests at the replicas; else the rate times --service-ms")
+    ] = "",
+    replicas: Annotated[str, typer.Option(help="PromQL of replicas that serve; else as many as were asked for")] = "",
+    router: Annotated[str, typer.Option(help="the metrics of `balance run`, such as http://host:9100/metrics")] = "",
+    host: Annotated[str, typer.Option(help="to listen on; 0.0.0.0 in a pod of its own")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="to listen on; 0: any free one")] = 6000,
+    least: Annotated[int, typer.Option(help="replicas at the least; 0: none without requests")] = 1,
+    most: Annotated[int, typer.Option(help="replicas at the most")] = 8,
+    service_ms: Annotated[float, typer.Option(help="one request on an idle replica")] = 50.0,
+    allowed_ms: Annotated[float, typer.Option(help="that a request may wait on top")] = 200.0,
+    cold_start_s: Annotated[float, typer.Option(help="from asking for a replica until it serves")] = 60.0,
+) -> None:
+    """Tell KEDA (Kubernetes) how many replicas to have, by a policy program: an external scaler over gRPC."""
+    from trimtab.faces.cli import serving
+
+    times = (service_ms, allowed_ms, cold_start_s)
+    serving.scale_keda((host, port), (prometheus, router), (rate, busy, replicas), policy, (least, most), times)
+
+
 @balance_app.command("replay", hidden=True)
 def balance(
     requests: Annotated[Path, typer.Argument(help="a .csv of times, and seconds or input_tokens and output_tokens")],

@@ -1,4 +1,4 @@
-"""The commands that serve: `balance run` and `scale run`."""
+"""The commands that serve: `balance run`, `scale run` and `scale keda`."""
 
 from __future__ import annotations
 
@@ -56,6 +56,32 @@ def scale_run(
         service.resolve(), Shield(least, most), Service(service_ms / 1000, 0.1, cold_start_seconds=5.0)
     )
     serve.scale_run(Settings(port=port, repeat_posts=True), workers, policies, metrics_port, _say)
+
+
+def scale_keda(
+    address: tuple[str, int],
+    metrics: tuple[str, str],
+    queries: tuple[str, str, str],
+    policy: Path | None,
+    bounds: tuple[int, int],
+    times: tuple[float, float, float],
+) -> None:
+    """`trimtab scale keda`. metrics: a server, or a router's; times: ms of service, ms to wait, s of a cold start."""
+    from trimtab.adapters.sources.live import Queries
+    from trimtab.cluster.scaling.controller import Shield
+    from trimtab.cluster.scaling.simulator import Service
+    from trimtab.stages import keda
+
+    (prometheus, router), (least, most), (service_ms, allowed_ms, cold_start_s) = metrics, bounds, times
+    if bool(prometheus) == bool(router):
+        raise InputError("where do measurements come from?", hint="either --prometheus with --rate, or --router")
+    if prometheus and not queries[0]:
+        raise InputError("--prometheus needs --rate", hint="such as 'sum(rate(http_requests_total[30s]))'")
+    if not 0 <= least <= most or most < 1 or service_ms <= 0 or allowed_ms < 0 or cold_start_s < 0:
+        raise InputError(f"{least} to {most} replicas of {service_ms:g} ms", hint="--least 1 --most 8 --service-ms 50")
+    source = keda.Metrics(prometheus, Queries(*queries)) if prometheus else keda.Metrics(router, None)
+    limits = Shield(least, most), Service(service_ms / 1000, allowed_ms / 1000, cold_start_s)
+    keda.scale_keda(keda.Address(*address), source, policy, limits, _say)
 
 
 def _say(text: str) -> None:
