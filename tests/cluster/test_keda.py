@@ -68,7 +68,7 @@ def prometheus(path: str, form: str) -> bytes:
     if path.endswith("query"):
         found = [{"metric": {}, "value": [now, "50"]}] * count
     else:
-        found = [{"metric": {}, "values": [[now - 5 * back, "50"] for back in range(240, -1, -1)]}]
+        found = [{"metric": {}, "values": [[now - 5 * back, "50"] for back in range(239, -1, -1)]}]
     kind = "vector" if path.endswith("query") else "matrix"
     return json.dumps({"status": "success", "data": {"resultType": kind, "result": found}}).encode()
 

@@ -11,6 +11,7 @@ import numpy as np
 from trimtab.adapters.runners.local import LocalRunner
 from trimtab.adapters.sandbox import Confinement
 from trimtab.adapters.sources.tables import fingerprint
+from trimtab.cluster.scaling.manifests import manifests, workload
 from trimtab.cluster.scaling.measure import History, Replay, replayed
 from trimtab.cluster.scaling.plan import PEERS, ScalingPlan
 from trimtab.cluster.scaling.problem import (
@@ -64,8 +65,11 @@ def run(workplace: Workplace, results: Results) -> StageResult:
     return _result(problem, decision, made, decision.spent)
 
 
-def scale_file(trace: Path, budget: float = SEARCH_SECONDS) -> StageResult:
-    """`trimtab scale traffic.csv`: a trace alone, one request of 50 ms a replica's core, 250 ms promised."""
+def scale_file(trace: Path, budget: float = SEARCH_SECONDS, target: str = "web") -> StageResult:
+    """`trimtab scale traffic.csv`: a trace alone, one request of 50 ms a replica's core, 250 ms promised.
+
+    target: the Deployment that manifests are for, or NAMESPACE/NAME.
+    """
     problem = Scaling(Traffic(str(trace.resolve()), fingerprint=fingerprint(trace)), Service(0.05, 0.2))
     with open_bench(problem.name) as bench, confined(problem) as runner:
         decision = optimize(
@@ -82,7 +86,9 @@ def scale_file(trace: Path, budget: float = SEARCH_SECONDS) -> StageResult:
     ways = {"current": problem.current, "free": PEERS["hpa-70"], "chosen": plan}
     made = {name: replayed(one, known, unseen, problem.service) for name, one in ways.items()}
     result = _result(problem, decision, made, decision.spent)
-    return replace(result, facts={**result.facts, "certificate": {"split": _split(problem)}})
+    hpa = (plan, made["chosen"]) if plan.kind == "hpa" else (PEERS["hpa-70"], made["free"])
+    files: Json = dict(manifests(workload(target), problem.service, made["chosen"], hpa))
+    return replace(result, facts={**result.facts, "certificate": {"split": _split(problem)}, "manifests": files})
 
 
 def _split(problem: Scaling) -> str:

@@ -13,6 +13,7 @@ from trimtab.adapters.runners.local import LocalRunner
 from trimtab.adapters.sandbox import Confinement
 from trimtab.adapters.sources.tables import fingerprint
 from trimtab.cluster.scheduling.cluster import read_cluster
+from trimtab.cluster.scheduling.manifests import manifests
 from trimtab.cluster.scheduling.measure import History, Replay, keep_predictions, replayed
 from trimtab.cluster.scheduling.plan import CLASSICAL, SchedulingPlan
 from trimtab.cluster.scheduling.problem import Scheduling, library
@@ -114,6 +115,7 @@ def _result(problem: Scheduling, decision: Decision[SchedulingPlan]) -> StageRes
         "preemptions": {name: float(one.preempted.mean()) for name, one in made.items()},
         "plan": {"order": plan.order, "preempts": plan.preempts, "review_seconds": plan.review_seconds},
         "program": plan.program.strip() + "\n",
+        "manifests": dict(manifests(history, plan, "".join(str(one) for one in _size_notes(sizes, current)))),
         "notes": [
             f"On the unseen half a job is done {chosen:.2f} h after it was submitted, in the mean; by today's policy "
             f"{current:.2f} h, with foresight {best:.2f} h: {chosen / best:.3f} × foresight, at "

@@ -23,6 +23,7 @@ from trimtab.faces.cli.options import (
     AsJson,
     Certificate,
     Folder,
+    Manifests,
     MetricsPort,
     NoModel,
     Place,
@@ -130,12 +131,14 @@ def scale(
     certificate: Certificate = None,
     budget: Annotated[float, typer.Option(help="CPU seconds of search, for a .csv")] = 60.0,
     save: Save = None,
+    manifests: Manifests = None,
+    workload: Annotated[str, typer.Option(help="the Deployment that they scale: NAME, or NAMESPACE/NAME")] = "web",
 ) -> None:
     """Choose the replica policy, by replaying the traffic (of a pipeline, or a .csv of times or rates)."""
     from trimtab.faces.cli import commands, histories
 
     if place.suffix == ".csv" and not target:
-        histories.scale(place, budget, histories.Output(save, certificate, as_json))
+        histories.scale(place, budget, workload, histories.Output(save, certificate, as_json, manifests))
     else:
         commands.stage("scale", place, target, as_json=as_json, with_model=not no_model)
 

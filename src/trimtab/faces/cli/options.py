@@ -19,6 +19,7 @@ NoModel = Annotated[bool, typer.Option("--no-model", help="ask no language model
 Port = Annotated[int, typer.Option(help="to listen on, on the loopback; 0: any free one")]
 MetricsPort = Annotated[int, typer.Option(help="for Prometheus, on the loopback; 0: any free one")]
 Save = Annotated[Path | None, typer.Option(help="write the chosen program to this file, to be run")]
+Manifests = Annotated[Path | None, typer.Option(help="write Kubernetes objects to this folder")]
 Certificate = Annotated[Path | None, typer.Option(help="write a page of evidence to this .html file")]
 RoutePolicy = Annotated[Path | None, typer.Option("--route", help="a file with the router's policy program")]
 ReplicaPolicy = Annotated[Path | None, typer.Option("--policy", help="a file with the replica policy program")]
