@@ -24,7 +24,7 @@ from trimtab.cluster.scaling.simulator import RECENT, STEP, Service
 from trimtab.core.errors import InputError
 from trimtab.core.events import Noticed
 from trimtab.core.ports import Ledger
-from trimtab.stages.watched import Say, Watched, swapped, text_of
+from trimtab.stages.watched import IN_FORCE, Say, Watched, noted, taken, text_of
 
 WARM_SECONDS = 60.0
 IDLE_SECONDS = 60.0  # without a request, before there need be no replica
@@ -86,6 +86,7 @@ class Helm:
     def swap(self, program: str) -> None:
         """Decide by another program. Raises ProgramFault."""
         self._controller.swap(program)
+        self._say(IN_FORCE)
 
     def remember(self, now: float) -> None:
         """Take what the feed kept of the past: then there is nothing to wait for."""
@@ -115,8 +116,7 @@ class Helm:
 
     def _note(self) -> None:
         for event in self._controller.events[self._noted :]:
-            self._say(event)
-            self._ledger.append(Noticed("scale", event, {"replicas": self._wanted}))
+            noted(self._ledger, Noticed("scale", event, {"replicas": self._wanted}), self._say)
         self._noted = len(self._controller.events)
 
 
@@ -160,6 +160,6 @@ async def _steer(helm: Helm, feed: Feed, watched: Watched, say: Say) -> None:
         look = await asyncio.to_thread(feed.look)
         helm.step(time.monotonic(), look, is_sync=step % SYNC_STEPS == 0)
         if (text := watched.changed()) is not None:
-            swapped(helm.swap, text, say)
+            taken(helm.swap, text, say)
         step += 1
         await asyncio.sleep(max(0.0, STEP - (time.monotonic() - began)))

@@ -9,22 +9,29 @@ import asyncio
 import signal
 import sys
 import time
-from collections.abc import Coroutine
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from trimtab.adapters.ledger import SqlLedger, ledger_in
 from trimtab.adapters.programs import ProgramFault
 from trimtab.cluster.scaling.controller import Controller, Shield
 from trimtab.cluster.scaling.programs import RISING
 from trimtab.cluster.scaling.simulator import STEP, Service
 from trimtab.core.errors import InputError, TargetError
+from trimtab.core.events import Noticed
 from trimtab.deployment.packaging import server
 from trimtab.inference.balancing.live import Router, Settings
-from trimtab.stages.watched import Say, Watched, swapped, text_of
+from trimtab.stages.replicas import Replicas
+from trimtab.stages.rollout import Rollout
+from trimtab.stages.routes import Pace, Routes
+from trimtab.stages.watched import IN_FORCE, REFUSED, Say, Watched, noted, taken, text_of
 
 SYNC_STEPS = 3
 WATCH_SECONDS = 0.5
+ROUTES_HINT = "`trimtab balance requests.csv` prints one"
+Take = Callable[[str], Awaitable[None]]
 
 
 @dataclass(frozen=True)
@@ -38,42 +45,88 @@ class Workers:
 
 
 def balance_run(
-    settings: Settings, backends: tuple[str, ...], policy: Path | None, metrics_port: int, say: Say
+    settings: Settings,
+    backends: tuple[str, ...],
+    policy: Path | None,
+    metrics_port: int,
+    say: Say,
+    pace: Pace | None = None,
 ) -> None:
-    """Route until SIGTERM or Ctrl-C. Raises InputError for addresses and policies that cannot be used."""
+    """Route until SIGTERM or Ctrl-C. `pace`: policies are rolled out; None: a changed one is taken at once.
+
+    Raises InputError for addresses and policies that cannot be used.
+    """
     addresses = [_address(one) for one in backends]
 
     async def serve() -> None:
-        router = await _started(settings, policy, metrics_port, say)
+        router = await _started(settings, policy if pace is None else None, metrics_port, say)
         for host, port in addresses:
             router.add(host, port)
-        await _until_told(router, policy, say)
+        async with _rolling(router, policy, pace, say) as take:
+            await _until_told(router, policy, say, take)
 
     _run(serve())
 
 
 def scale_run(
-    settings: Settings, workers: Workers, policies: tuple[Path | None, Path | None], metrics_port: int, say: Say
+    settings: Settings,
+    workers: Workers,
+    policies: tuple[Path | None, Path | None],
+    metrics_port: int,
+    say: Say,
+    pace: Pace | None = None,
 ) -> None:
-    """Route to workers of our own, as many as the policy wants. `policies`: of the router, of the replicas."""
+    """Route to workers of our own, as many as the policy wants. `policies`: of the router, of the replicas.
+
+    pace: both are rolled out; None: a changed one is taken at once.
+    """
     if not (workers.folder / "serve.py").is_file():
         raise InputError(f"{workers.folder} is no packaged service", hint="make one with `trimtab package`")
     route, replicas = policies
     controller = _controller(workers, replicas)
 
-    async def serve() -> None:
-        router = await _started(settings, route, metrics_port, say)
-        crew = Crew(router, workers, controller, say)
+    async def serve(ledger: SqlLedger) -> None:
+        router = await _started(settings, route if pace is None else None, metrics_port, say)
+        steering = _steering(controller, replicas, pace, Rollout(replicas or Path("replicas"), ledger, say))
+        crew = Crew(router, workers, steering, ledger, say)
+        if isinstance(steering, Replicas):
+            router.counts.listeners.append(steering.heard)
         task = asyncio.create_task(crew.run(replicas))
         try:
-            await _until_told(router, route, say)
+            async with _rolling(router, route, pace, say) as take:
+                await _until_told(router, route, say, take)
         finally:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
             await crew.end()
 
-    _run(serve())
+    with closing(ledger_in(Path.cwd())) as ledger:
+        _run(serve(ledger))
+
+
+class Plain:
+    """A controller whose program is changed at once."""
+
+    def __init__(self, controller: Controller, say: Say) -> None:
+        self.controller, self._say = controller, say
+        self.observe, self.desired = controller.observe, controller.desired
+
+    def take(self, text: str) -> None:
+        """Decide by another program. Raises ProgramFault."""
+        self.controller.swap(text)
+        self._say(IN_FORCE)
+
+    def judge(self, now: float) -> None:
+        """There is nothing on trial."""
+
+
+def _steering(controller: Controller, policy: Path | None, pace: Pace | None, rollout: Rollout) -> Plain | Replicas:
+    if pace is None or policy is None:
+        return Plain(controller, rollout.say)
+    steering = Replicas(controller, rollout, pace.shadow_seconds)
+    steering.begin(text_of(policy))
+    return steering
 
 
 def _run(work: Coroutine[None, None, None]) -> None:
@@ -90,8 +143,11 @@ def _run(work: Coroutine[None, None, None]) -> None:
 class Crew:
     """The workers behind a router: started, drained and stopped as the controller says; replaced when they die."""
 
-    def __init__(self, router: Router, workers: Workers, controller: Controller, say: Say) -> None:
-        self._router, self._workers, self._controller, self._say = router, workers, controller, say
+    def __init__(
+        self, router: Router, workers: Workers, steering: Plain | Replicas, ledger: SqlLedger, say: Say
+    ) -> None:
+        self._router, self._workers, self._steering = router, workers, steering
+        self._ledger, self._say = ledger, say
         self._ready: dict[str, server.Server] = {}
         self._coming: set[asyncio.Task[None]] = set()
         self._told = 0
@@ -108,13 +164,14 @@ class Crew:
                 busy, looks = busy + self._router.in_flight, looks + 1
             now = time.monotonic()
             before, arrived = arrived, self._router.counts.arrived
-            self._controller.observe(now, (arrived - before) / (now - began), busy / max(1, looks))
+            self._steering.observe(now, (arrived - before) / (now - began), busy / max(1, looks))
             await self._bury()
             step += 1
             if step % SYNC_STEPS == 0:
                 if (text := watched.changed()) is not None:
-                    swapped(lambda source: self._controller.swap(source), text, self._say)
-                await self._follow(self._controller.desired(now, len(self._ready), len(self._coming)))
+                    taken(self._steering.take, text, self._say)
+                self._steering.judge(now)
+                await self._follow(self._steering.desired(now, len(self._ready), len(self._coming)))
             self._tell()
 
     async def end(self) -> None:
@@ -164,9 +221,10 @@ class Crew:
                 self._grow(1)
 
     def _tell(self) -> None:
-        for event in self._controller.events[self._told :]:
-            self._say(event)
-        self._told = len(self._controller.events)
+        events = self._steering.controller.events
+        for event in events[self._told :]:
+            noted(self._ledger, Noticed("scale", event, {"workers": len(self._ready)}), self._say)
+        self._told = len(events)
 
 
 def _controller(workers: Workers, policy: Path | None) -> Controller:
@@ -183,7 +241,7 @@ async def _started(settings: Settings, policy: Path | None, metrics_port: int, s
         try:
             router.swap(text_of(policy))
         except ProgramFault as fault:
-            raise InputError(f"{policy}: {fault}", hint="`trimtab balance requests.csv` prints one") from None
+            raise InputError(f"{policy}: {fault}", hint=ROUTES_HINT) from None
     await router.start()
     say(f"listening on http://{settings.host}:{router.port}")
     admin = await asyncio.start_server(
@@ -204,7 +262,7 @@ async def _metrics(router: Router, reader: asyncio.StreamReader, writer: asyncio
     writer.close()
 
 
-async def _until_told(router: Router, policy: Path | None, say: Say) -> None:
+async def _until_told(router: Router, policy: Path | None, say: Say, take: Take) -> None:
     """Serve, taking the policy anew when its file changes, until a signal; then end what is under way."""
     told, loop = asyncio.Event(), asyncio.get_running_loop()
     for one in (signal.SIGTERM, signal.SIGINT):
@@ -215,9 +273,37 @@ async def _until_told(router: Router, policy: Path | None, say: Say) -> None:
             async with asyncio.timeout(WATCH_SECONDS):
                 await told.wait()
         if (text := watched.changed()) is not None:
-            swapped(router.swap, text, say)
+            try:
+                await take(text)
+            except ProgramFault as fault:
+                say(REFUSED.format(fault=fault))
     say("no new connections; ending what is under way")
     await router.stop()
+
+
+@asynccontextmanager
+async def _rolling(router: Router, policy: Path | None, pace: Pace | None, say: Say) -> AsyncIterator[Take]:
+    """What is done with a changed policy: it is swapped in, or rolled out."""
+    if policy is None or pace is None:
+
+        async def swap(text: str) -> None:
+            router.swap(text)
+            say(IN_FORCE)
+
+        yield swap
+        return
+    with closing(ledger_in(Path.cwd())) as ledger:
+        routes = Routes(router, Rollout(policy, ledger, say), pace)
+        try:
+            await routes.begin(text_of(policy))
+        except ProgramFault as fault:
+            raise InputError(f"{policy}: {fault}", hint=ROUTES_HINT) from None
+        watch = asyncio.create_task(routes.watch())
+        try:
+            yield routes.take
+        finally:
+            watch.cancel()
+            await routes.end()
 
 
 def _address(text: str) -> tuple[str, int]:

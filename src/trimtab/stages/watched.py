@@ -7,9 +7,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from trimtab.adapters.programs import ProgramFault
-from trimtab.core.errors import InputError
+from trimtab.core.errors import InputError, TrimtabError
+from trimtab.core.events import Noticed
+from trimtab.core.ports import Ledger
 
 Say = Callable[[str], None]
+IN_FORCE = "another policy is in force"
+REFUSED = "the changed policy was refused, the old one stays: {fault}"
 
 
 class Watched:
@@ -35,13 +39,21 @@ class Watched:
         return None
 
 
-def swapped(swap: Callable[[str], None], text: str, say: Say) -> None:
-    """Put a changed program in force, or say why it was refused."""
+def taken(take: Callable[[str], None], text: str, say: Say) -> None:
+    """Take a changed program, or say why it was refused."""
     try:
-        swap(text)
-        say("another policy is in force")
+        take(text)
     except ProgramFault as fault:
-        say(f"the changed policy was refused, the old one stays: {fault}")
+        say(REFUSED.format(fault=fault))
+
+
+def noted(ledger: Ledger, event: Noticed, say: Say) -> None:
+    """Write an event down; what runs goes on when that fails."""
+    say(event.what)
+    try:
+        ledger.append(event)
+    except TrimtabError as error:
+        say(f"the ledger does not take it: {error.message}")
 
 
 def text_of(file: Path) -> str:

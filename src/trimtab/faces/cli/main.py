@@ -21,6 +21,8 @@ from trimtab.faces.cli.options import (
     TRAINING,
     WORK,
     AsJson,
+    CanarySeconds,
+    CanaryShare,
     Certificate,
     Folder,
     Manifests,
@@ -29,8 +31,10 @@ from trimtab.faces.cli.options import (
     Place,
     Port,
     ReplicaPolicy,
+    RollOut,
     RoutePolicy,
     Save,
+    ShadowSeconds,
     Target,
 )
 
@@ -53,6 +57,8 @@ scale_app = typer.Typer(
 balance_app = typer.Typer(cls=WithDefault, help="Choose the routing policy, or run one.", no_args_is_help=True)
 app.add_typer(scale_app, name="scale", rich_help_panel=CLUSTER)
 app.add_typer(balance_app, name="balance", rich_help_panel=INFERENCE)
+rollout_app = typer.Typer(help="Rollouts of policies that run.", no_args_is_help=True)
+app.add_typer(rollout_app, name="rollout", rich_help_panel=DEPLOYMENT)
 app.add_typer(cluster.app)
 app.add_typer(training.watch_app, name="watch", rich_help_panel=TRAINING)
 app.add_typer(training.app)
@@ -153,11 +159,16 @@ def scale_run(
     most: Annotated[int, typer.Option(help="workers at the most")] = 8,
     service_ms: Annotated[float, typer.Option(help="one request on an idle worker")] = 5.0,
     metrics_port: MetricsPort = 0,
+    rollout: RollOut = False,
+    shadow_s: ShadowSeconds = 60.0,
+    canary_s: CanarySeconds = 300.0,
+    canary: CanaryShare = 0.1,
 ) -> None:
     """Serve with as many workers of our own as a policy program wants, behind a router."""
     from trimtab.faces.cli import serving
 
-    serving.scale_run(service, port, (route, policy), (least, most), service_ms, metrics_port)
+    pace = serving.pace(shadow_s, canary, canary_s) if rollout else None
+    serving.scale_run(service, port, (route, policy), (least, most), service_ms, metrics_port, pace=pace)
 
 
 @scale_app.command("keda")
@@ -214,13 +225,35 @@ def balance_run(
     repeat_posts: Annotated[bool, typer.Option(help="POST may be done twice, as predictions may")] = False,
     health: Annotated[str, typer.Option(help="path of the health check")] = "/health",
     metrics_port: MetricsPort = 0,
+    rollout: RollOut = False,
+    shadow_s: ShadowSeconds = 60.0,
+    canary_s: CanarySeconds = 300.0,
+    canary: CanaryShare = 0.1,
 ) -> None:
     """Route requests to running backends by a policy program."""
     from trimtab.faces.cli import serving
 
-    serving.balance_run(
-        tuple(backend), port, policy, (hedge_ms, timeout_s), health, metrics_port, repeat_posts=repeat_posts
-    )
+    pace, waits = serving.pace(shadow_s, canary, canary_s) if rollout else None, (hedge_ms, timeout_s)
+    serving.balance_run(tuple(backend), port, policy, waits, health, metrics_port, repeat_posts=repeat_posts, pace=pace)
+
+
+@rollout_app.command("status")
+def rollout_status(folder: Folder = HERE, as_json: AsJson = False) -> None:
+    """Say where each rollout stands: shadow, canary, full or back, and why."""
+    from trimtab.faces.cli import serving
+
+    serving.rollout_status(folder, as_json=as_json)
+
+
+@rollout_app.command("back")
+def rollout_back(
+    policy: Annotated[Path, typer.Argument(help="the file with the program, as it was given to the router")],
+    folder: Folder = HERE,
+) -> None:
+    """Go back to the program before; whoever serves takes it at once."""
+    from trimtab.faces.cli import serving
+
+    serving.rollout_back(folder, policy)
 
 
 @app.command(rich_help_panel=WORK)

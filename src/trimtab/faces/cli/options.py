@@ -23,3 +23,7 @@ Manifests = Annotated[Path | None, typer.Option(help="write Kubernetes objects t
 Certificate = Annotated[Path | None, typer.Option(help="write a page of evidence to this .html file")]
 RoutePolicy = Annotated[Path | None, typer.Option("--route", help="a file with the router's policy program")]
 ReplicaPolicy = Annotated[Path | None, typer.Option("--policy", help="a file with the replica policy program")]
+RollOut = Annotated[bool, typer.Option("--rollout", help="let a changed program in by shadow, canary, full")]
+ShadowSeconds = Annotated[float, typer.Option(help="that a changed program is asked and not heeded")]
+CanarySeconds = Annotated[float, typer.Option(help="that a changed program's share takes at the least")]
+CanaryShare = Annotated[float, typer.Option(help="of the time in which a changed program routes")]

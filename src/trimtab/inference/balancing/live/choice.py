@@ -111,6 +111,10 @@ class Choice:
         policy = compile_program(source, PICK)
         self._policy, self.source, self._state = policy, source, np.zeros(max(1, PICK.state))
 
+    def use(self, policy: Policy, state: Any) -> None:
+        """Take a compiled policy that brings its own state."""
+        self._policy, self._state = policy, state
+
     def add(self) -> int:
         """A place for one more backend, closed at first. Raises ValueError when there is none left."""
         if len(self._rows) >= self._most:
