@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from trimtab.adapters.programs import compile_program
-from trimtab.inference.balancing.live.canary import Canary, Slot
+from trimtab.inference.balancing.live.canary import Canary, Pace, Slot
 from trimtab.inference.balancing.live.choice import LEAST_REQUEST, Choice
 from trimtab.inference.balancing.live.pair import Pair
 from trimtab.inference.balancing.signature import PICK
@@ -17,7 +17,7 @@ P99 = 0.1
 def judged(seed: int, slower: float = 0.0, failing: float = 0.0, blocks: int = 20, requests: int = 60) -> Canary:
     """A canary behind traffic whose own tail wanders; the candidate's is so much heavier."""
     rng = np.random.default_rng(seed)
-    canary, level = Canary(P99, 0.1, blocks, seed), 0.01
+    canary, level = Canary(P99, Pace(blocks=blocks), seed), 0.01
     while not canary.is_worse and canary.is_no_worse is None:
         slots = []
         for is_candidate in canary.block():
@@ -53,7 +53,7 @@ def test_one_that_is_no_worse_is_let_in_and_one_that_cannot_be_shown_is_not() ->
 
 
 def test_a_block_without_traffic_is_no_evidence() -> None:
-    canary = Canary(P99, 0.5, 2, 0)
+    canary = Canary(P99, Pace(share=0.5, blocks=2), 0)
     canary.close([Slot(True), Slot(False)])
     canary.close([Slot(True, arrived=1, seconds=[0.01]), Slot(False)])
     assert canary.seen == 0

@@ -8,7 +8,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,7 +16,7 @@ from trimtab.core.errors import TrimtabError
 from trimtab.core.events import RolloutMoved
 from trimtab.core.model import Json
 from trimtab.inference.balancing.live import Router
-from trimtab.inference.balancing.live.canary import LEAST_REQUESTS, SETTLING, Canary, Slot
+from trimtab.inference.balancing.live.canary import LEAST_REQUESTS, SETTLING, Canary, Pace, Slot
 from trimtab.inference.balancing.live.pair import Pair
 from trimtab.inference.balancing.signature import PICK
 from trimtab.stages.rollout import OPEN, Rollout, onward
@@ -28,16 +27,6 @@ MOST_SLOT_SECONDS = 30.0
 REMEMBERED = 20_000
 POLL_SECONDS = 0.5
 TICK_SECONDS = 0.02
-
-
-@dataclass(frozen=True)
-class Pace:
-    """How slowly a candidate is let in: seconds in shadow; the share and the seconds of the canary; its blocks."""
-
-    shadow_seconds: float = 60.0
-    share: float = 0.1
-    canary_seconds: float = 300.0
-    blocks: int = 20
 
 
 class Routes:
@@ -110,7 +99,7 @@ class Routes:
 
     async def _judge(self, step: RolloutMoved, pair: Pair) -> None:
         threshold, rate = await self._shadow(pair)
-        canary = Canary(threshold, self._pace.share, self._pace.blocks, _seed(step))
+        canary = Canary(threshold, self._pace, _seed(step))
         if step.step == "shadow":
             share = pair.differed / max(1, pair.asked)
             facts = {"asked": pair.asked, "differed": pair.differed, "threshold_ms": 1000 * threshold}

@@ -23,9 +23,10 @@ from trimtab.core.errors import InputError, TargetError
 from trimtab.core.events import Noticed
 from trimtab.deployment.packaging import server
 from trimtab.inference.balancing.live import Router, Settings
+from trimtab.inference.balancing.live.canary import Pace
 from trimtab.stages.replicas import Replicas
 from trimtab.stages.rollout import Rollout
-from trimtab.stages.routes import Pace, Routes
+from trimtab.stages.routes import Routes
 from trimtab.stages.watched import IN_FORCE, REFUSED, Say, Watched, noted, taken, text_of
 
 SYNC_STEPS = 3

@@ -26,6 +26,7 @@ from trimtab.faces.cli.options import (
     Certificate,
     Folder,
     Manifests,
+    Margin,
     MetricsPort,
     NoModel,
     Place,
@@ -163,11 +164,12 @@ def scale_run(
     shadow_s: ShadowSeconds = 60.0,
     canary_s: CanarySeconds = 300.0,
     canary: CanaryShare = 0.1,
+    margin: Margin = 0.01,
 ) -> None:
     """Serve with as many workers of our own as a policy program wants, behind a router."""
     from trimtab.faces.cli import serving
 
-    pace = serving.pace(shadow_s, canary, canary_s) if rollout else None
+    pace = serving.pace(shadow_s, canary, canary_s, margin) if rollout else None
     serving.scale_run(service, port, (route, policy), (least, most), service_ms, metrics_port, pace=pace)
 
 
@@ -229,11 +231,12 @@ def balance_run(
     shadow_s: ShadowSeconds = 60.0,
     canary_s: CanarySeconds = 300.0,
     canary: CanaryShare = 0.1,
+    margin: Margin = 0.01,
 ) -> None:
     """Route requests to running backends by a policy program."""
     from trimtab.faces.cli import serving
 
-    pace, waits = serving.pace(shadow_s, canary, canary_s) if rollout else None, (hedge_ms, timeout_s)
+    pace, waits = serving.pace(shadow_s, canary, canary_s, margin) if rollout else None, (hedge_ms, timeout_s)
     serving.balance_run(tuple(backend), port, policy, waits, health, metrics_port, repeat_posts=repeat_posts, pace=pace)
 
 

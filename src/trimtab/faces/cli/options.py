@@ -27,3 +27,4 @@ RollOut = Annotated[bool, typer.Option("--rollout", help="let a changed program 
 ShadowSeconds = Annotated[float, typer.Option(help="that a changed program is asked and not heeded")]
 CanarySeconds = Annotated[float, typer.Option(help="that a changed program's share takes at the least")]
 CanaryShare = Annotated[float, typer.Option(help="of the time in which a changed program routes")]
+Margin = Annotated[float, typer.Option(help="share of requests by which more may be slow than by the program before")]

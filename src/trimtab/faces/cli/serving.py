@@ -9,7 +9,7 @@ from trimtab.core.errors import InputError
 from trimtab.faces.cli.printing import out, print_json
 
 if TYPE_CHECKING:
-    from trimtab.stages.routes import Pace
+    from trimtab.inference.balancing.live.canary import Pace
 
 
 def balance_run(
@@ -121,13 +121,15 @@ def rollout_back(folder: Path, policy: Path) -> None:
     _say(f"{asked.rollout}: the program before it is asked for; who serves {policy} takes it within seconds")
 
 
-def pace(shadow_s: float, share: float, canary_s: float) -> Pace:
+def pace(shadow_s: float, share: float, canary_s: float, margin: float) -> Pace:
     """How slowly a rollout goes. Raises InputError."""
-    from trimtab.stages.routes import Pace
+    from trimtab.inference.balancing.live.canary import Pace
 
-    if not (shadow_s >= 0 and 0 < share <= 0.5 and canary_s > 0):
-        raise InputError("a rollout needs time and a share", hint="--shadow-s 60 --canary-s 300 --canary 0.1")
-    return Pace(shadow_s, share, canary_s)
+    if not (shadow_s >= 0 and 0 < share <= 0.5 and canary_s > 0 and 0 < margin < 1):
+        raise InputError(
+            "a rollout needs time and a share", hint="--shadow-s 60 --canary-s 300 --canary 0.1 --margin 0.01"
+        )
+    return Pace(shadow_s, share, canary_s, margin=margin)
 
 
 def _say(text: str) -> None:

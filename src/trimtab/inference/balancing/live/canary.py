@@ -19,11 +19,25 @@ from trimtab.core.statistics import lower_bound
 
 LEVEL = 0.05  # chance of rolling back a candidate that is no worse; both measures together
 BET = 0.7  # weights of the ranks: i ** -BET
-SLOW_MARGIN, ERROR_MARGIN = 0.01, 0.005  # of all requests
+ERROR_MARGIN = 0.005  # of all requests
 LEAST_REQUESTS = round(3 / ERROR_MARGIN)  # of the candidate: without one error, the rule of three excludes the margin
 LOOKS = 3  # at the margins; the interval is corrected for them
 SETTLING = 0.2  # of a slot: not counted, the queues are the other arm's
 BROKEN_ERRORS, BROKEN_SHARE = 20, 0.5  # of a slot: no test is needed
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How slowly a candidate is let in: seconds in shadow; the share, seconds and blocks of the canary.
+
+    margin: the share of all requests by which more may be slower than the incumbent's 99th percentile.
+    """
+
+    shadow_seconds: float = 60.0
+    share: float = 0.1
+    canary_seconds: float = 300.0
+    blocks: int = 20
+    margin: float = 0.01
 
 
 @dataclass
@@ -56,9 +70,9 @@ class Slot:
 class Canary:
     """The evidence for and against a candidate. `threshold`: seconds, the incumbent's 99th percentile."""
 
-    def __init__(self, threshold: float, share: float, blocks: int, seed: int) -> None:
-        self.threshold, self.blocks = threshold, blocks
-        self.slots_a_block = max(2, round(1 / share))
+    def __init__(self, threshold: float, pace: Pace, seed: int) -> None:
+        self.threshold, self.blocks, self._margin = threshold, pace.blocks, pace.margin
+        self.slots_a_block = max(2, round(1 / pace.share))
         self._random = random.Random(seed)
         self._slots: list[Slot] = []
         self._slow: list[float] = []  # by block: the incumbent's share less the candidate's
@@ -120,7 +134,7 @@ class Canary:
         if self.seen < self.blocks or self.seen % self.blocks:
             return None
         low = [lower_bound(one, tests=LOOKS) for one in (self._slow, self._failed)]
-        if low[0] > -SLOW_MARGIN and low[1] > -ERROR_MARGIN and self._tried >= LEAST_REQUESTS:
+        if low[0] > -self._margin and low[1] > -ERROR_MARGIN and self._tried >= LEAST_REQUESTS:
             return True
         return False if self.seen >= LOOKS * self.blocks else None
 
