@@ -124,7 +124,7 @@ def scale_keda(
     address: Address, metrics: Metrics, policy: Path | None, limits: tuple[Shield, Service], say: Say
 ) -> None:
     """Answer KEDA until SIGTERM or Ctrl-C. Raises InputError for policies, addresses and queries that make no sense."""
-    feed, (shield, service) = metrics.feed(), limits
+    feed, watched, (shield, service) = metrics.feed(), Watched(policy), limits
     try:
         controller = Controller(RISING if policy is None else text_of(policy), service, shield)
     except ProgramFault as fault:
@@ -133,17 +133,17 @@ def scale_keda(
     if first is None:
         say("there is no measurement yet")
     with closing(ledger_in(Path.cwd())) as ledger:
-        asyncio.run(_serve(address, Helm(controller, feed, ledger, say), feed, policy, say))
+        asyncio.run(_serve(address, Helm(controller, feed, ledger, say), feed, watched, say))
 
 
-async def _serve(address: Address, helm: Helm, feed: Feed, policy: Path | None, say: Say) -> None:
+async def _serve(address: Address, helm: Helm, feed: Feed, watched: Watched, say: Say) -> None:
     scaler, told, loop = Scaler(helm), asyncio.Event(), asyncio.get_running_loop()
     for one in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(one, told.set)
     await asyncio.to_thread(helm.remember, time.monotonic())
     await scaler.start(address.host, address.port)
     say(f"KEDA's external scaler on {address.host}:{scaler.port}")
-    steering = asyncio.create_task(_steer(helm, feed, Watched(policy), say))
+    steering = asyncio.create_task(_steer(helm, feed, watched, say))
     ended = asyncio.create_task(told.wait())
     await asyncio.wait((steering, ended), return_when=asyncio.FIRST_COMPLETED)
     steering.cancel()

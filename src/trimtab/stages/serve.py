@@ -60,11 +60,12 @@ def balance_run(
     addresses = [_address(one) for one in backends]
 
     async def serve() -> None:
+        watched = Watched(policy)  # before it is read: no change is missed
         router = await _started(settings, policy if pace is None else None, metrics_port, say)
         for host, port in addresses:
             router.add(host, port)
         async with _rolling(router, policy, pace, say) as take:
-            await _until_told(router, policy, say, take)
+            await _until_told(router, watched, say, take)
 
     _run(serve())
 
@@ -84,18 +85,20 @@ def scale_run(
     if not (workers.folder / "serve.py").is_file():
         raise InputError(f"{workers.folder} is no packaged service", hint="make one with `trimtab package`")
     route, replicas = policies
+    changes = Watched(replicas)
     controller = _controller(workers, replicas)
 
     async def serve(ledger: SqlLedger) -> None:
+        watched = Watched(route)  # before it is read: no change is missed
         router = await _started(settings, route if pace is None else None, metrics_port, say)
         steering = _steering(controller, replicas, pace, Rollout(replicas or Path("replicas"), ledger, say))
         crew = Crew(router, workers, steering, ledger, say)
         if isinstance(steering, Replicas):
             router.counts.listeners.append(steering.heard)
-        task = asyncio.create_task(crew.run(replicas))
+        task = asyncio.create_task(crew.run(changes))
         try:
             async with _rolling(router, route, pace, say) as take:
-                await _until_told(router, route, say, take)
+                await _until_told(router, watched, say, take)
         finally:
             task.cancel()
             with suppress(asyncio.CancelledError):
@@ -153,10 +156,9 @@ class Crew:
         self._coming: set[asyncio.Task[None]] = set()
         self._told = 0
 
-    async def run(self, policy: Path | None) -> None:
+    async def run(self, watched: Watched) -> None:
         """Measure each step, decide each third one."""
         self._grow(self._workers.shield.least)
-        watched = Watched(policy)
         arrived, step = self._router.counts.arrived, 0
         while True:
             began, busy, looks = time.monotonic(), 0.0, 0
@@ -263,12 +265,11 @@ async def _metrics(router: Router, reader: asyncio.StreamReader, writer: asyncio
     writer.close()
 
 
-async def _until_told(router: Router, policy: Path | None, say: Say, take: Take) -> None:
+async def _until_told(router: Router, watched: Watched, say: Say, take: Take) -> None:
     """Serve, taking the policy anew when its file changes, until a signal; then end what is under way."""
     told, loop = asyncio.Event(), asyncio.get_running_loop()
     for one in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(one, told.set)
-    watched = Watched(policy)
     while not told.is_set():
         with suppress(TimeoutError):
             async with asyncio.timeout(WATCH_SECONDS):
