@@ -206,7 +206,7 @@ def slurm() -> Iterator[Slurm]:
 @pytest.mark.slurm
 def test_a_real_slurm_tells_of_its_jobs(slurm: Slurm, tmp_path: Path) -> None:
     batch = ["sbatch", "--parsable", "-o", "/dev/null"]
-    ran = slurm.call(*batch, "-A", "research", "-J", "trains", "--gres=gpu:tesla:2", "--wrap", "srun sleep 2").strip()
+    ran = slurm.call(*batch, "-A", "research", "-J", "trains", "--gres=gpu:tesla:2", "--wrap", "srun sleep 12").strip()
     waits = slurm.call(*batch, "--gres=gpu:2", "--wrap", "sleep 100").strip()  # there is no GPU left for it
     slurm.call("scancel", waits)
     array = slurm.call(*batch, "--array=0-1", "--gres=gpu:1", "--wrap", "sleep 1").strip()
@@ -227,6 +227,6 @@ def test_a_real_slurm_tells_of_its_jobs(slurm: Slurm, tmp_path: Path) -> None:
     assert found["start"][jobs[waits]] is None
     assert [found["gpus"][jobs[one]] for one in (ran, f"{array}_0")] == [2, 1]
     assert (found["tenant"][jobs[ran]], found["name"][jobs[ran]]) == ("research", "trains")
-    assert 2 <= (found["end"][jobs[ran]] - found["start"][jobs[ran]]).total_seconds() < 60
+    assert 12 <= (found["end"][jobs[ran]] - found["start"][jobs[ran]]).total_seconds() < 60
     with pytest.raises(InputError, match="3 jobs that ran"):
         read_jobs(str(file), "slurm")

@@ -25,6 +25,7 @@ from trimtab.cluster.scaling.problem import (
 )
 from trimtab.cluster.scaling.programs import written
 from trimtab.cluster.scaling.simulator import Service
+from trimtab.cluster.scaling.trace import findings_of
 from trimtab.core.budget import Meter
 from trimtab.core.loop import optimize
 from trimtab.core.model import Decision, Json
@@ -88,7 +89,8 @@ def scale_file(trace: Path, budget: float = SEARCH_SECONDS, target: str = "web")
     result = _result(problem, decision, made, decision.spent)
     hpa = (plan, made["chosen"]) if plan.kind == "hpa" else (PEERS["hpa-70"], made["free"])
     files: Json = dict(manifests(workload(target), problem.service, made["chosen"], hpa))
-    return replace(result, facts={**result.facts, "certificate": {"split": _split(problem)}, "manifests": files})
+    facts: dict[str, Json] = {**result.facts, "certificate": {"split": _split(problem)}, "manifests": files}
+    return replace(result, facts=facts, findings=findings_of(trace))
 
 
 def _split(problem: Scaling) -> str:

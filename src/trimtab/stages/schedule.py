@@ -209,10 +209,12 @@ def _fits(resized: History, history: History) -> bool:
 
 def _size_notes(sizes: tuple[Size, ...], now: float) -> list[Json]:
     """The smallest cluster on which the chosen policy is as fast as today's is on all of it."""
-    enough = [one for one in sizes if one.factor < 1.0 and one.hours is not None and one.hours["chosen"] <= now]
+    full = next(one for one in sizes if one.factor == 1.0)
+    smaller = [one for one in sizes if one.gpus < full.gpus]
+    enough = [one for one in smaller if one.hours is not None and one.hours["chosen"] <= now]
     if not enough:
         return []
-    least, full = enough[0], next(one for one in sizes if one.factor == 1.0)
+    least = enough[0]
     money = full.dollars_a_month - least.dollars_a_month
     saved = f", ${money:,.0f} a month less" if money > 0 else ""
     return [
