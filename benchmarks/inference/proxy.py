@@ -1,9 +1,11 @@
-"""The router that runs, beside HAProxy and nginx: requests a second, and the 99th percentile at half of its own most.
+"""The router that runs, beside HAProxy and nginx: requests a second, and the 99th percentile at half of our own most.
 
 python benchmarks/inference/proxy.py [--seconds 6]
 
 Three backends that answer at once, one load generator and one proxy at a time share the machine; each proxy has one
-process. HAProxy and nginx are taken where they are installed (Debian: apt-get install haproxy nginx-light).
+process. The most is found by wrk with 32 connections, which ask again as soon as they are answered; half of our most
+comes from an open-loop client, whatever is answered when, at the same rate for all. The proxies take turns, in three
+rounds; the best round counts. Debian: apt-get install haproxy nginx-light wrk
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import os
+import json
 import shutil
 import socket
 import subprocess
@@ -19,12 +21,18 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import uvloop
+from asking import asked
 
 from trimtab.adapters.meters import host, process_usage, tree
 
+OURS = "**trimtab balance run**"
+PEERS = ("HAProxy, one thread, leastconn", "nginx, one worker, least_conn")
+SECONDS, ROUNDS = 6.0, 3
 BACKENDS = 3
 CONNECTIONS = 32
 BODY = b'{"dep_delay": 3, "carrier": "UA", "distance": 1400, "hour": 17}'
@@ -33,6 +41,15 @@ REQUEST = b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\
     BODY,
 )
 ANSWER = b'HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 18\r\n\r\n{"prediction":0.5}'
+
+
+@dataclass(frozen=True)
+class Most:
+    """What a proxy did at the most."""
+
+    rate: float
+    p99_ms: float
+    cpu_us: float  # of the proxy, a request
 
 
 class Answering(asyncio.Protocol):
@@ -54,66 +71,49 @@ class Answering(asyncio.Protocol):
             self.transport.write(ANSWER)  # type: ignore[attr-defined]
 
 
-class Asking(asyncio.Protocol):
-    """A client: one request after the other, or (with a pace) at given times, whose waiting counts."""
-
-    def __init__(self, times: list[float], until: float, gap: float) -> None:
-        self.times, self.until, self.gap = times, until, gap
-        self.seen, self.due = b"", 0.0
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport
-        self.due = time.perf_counter() + (self.gap * (id(self) % 97) / 97 if self.gap else 0.0)
-        self._send()
-
-    def _send(self) -> None:
-        now = time.perf_counter()
-        if now >= self.until:
-            self.transport.close()
-        elif self.gap and now < self.due:
-            asyncio.get_running_loop().call_later(self.due - now, self._send)
-        else:
-            self.began = self.due if self.gap else now
-            self.due += self.gap
-            self.transport.write(REQUEST)  # type: ignore[attr-defined]
-
-    def data_received(self, data: bytes) -> None:
-        self.seen += data
-        head, found, body = self.seen.partition(b"\r\n\r\n")
-        if found and len(body) >= 18:
-            assert head.startswith(b"HTTP/1.1 200"), head
-            self.seen = b""
-            self.times.append(time.perf_counter() - self.began)
-            self._send()
-
-
 async def _serve(port: int) -> None:
     server = await asyncio.get_running_loop().create_server(Answering, "127.0.0.1", port)
     await server.serve_forever()
 
 
-async def _ask(port: int, seconds: float, rate: float) -> tuple[float, float]:
-    times: list[float] = []
-    began = time.perf_counter()
-    gap = CONNECTIONS / rate if rate else 0.0
-    loop = asyncio.get_running_loop()
-    for _ in range(CONNECTIONS):
-        await loop.create_connection(lambda: Asking(times, began + seconds, gap), "127.0.0.1", port)
-    await asyncio.sleep(seconds + 0.5)
-    times.sort()
-    return len(times) / seconds, times[int(len(times) * 0.99)] * 1000 if times else float("nan")
+async def _ask(port: int, seconds: float, rate: float) -> dict[str, float]:
+    made = await asked(port, np.arange(int(seconds * rate)) / rate, [REQUEST])
+    of = {"p99": made.latency, "p50": made.latency, "late": made.lateness}
+    shares = {"p99": 0.99, "p50": 0.5, "late": 0.99}
+    return {name: float(np.quantile(values, shares[name])) * 1000 for name, values in of.items()}
 
 
-def asked(port: int, seconds: float, rate: float = 0.0) -> tuple[float, float]:
-    """Requests a second and the 99th percentile in milliseconds, by a generator in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, __file__, "--ask", str(port), str(seconds), str(rate)],
-        capture_output=True,
-        text=True,
-        check=True,
+def at_rate(port: int, seconds: float, rate: float) -> dict[str, float]:
+    """Milliseconds (`p50`, `p99`, `late`: of the client itself, p99) by an open-loop client in a process of its own."""
+    command = [sys.executable, __file__, "--ask", str(port), str(seconds), str(rate)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return {name: float(value) for name, value in json.loads(done.stdout).items()}
+
+
+def at_most(port: int, seconds: float, folder: Path) -> tuple[float, float]:
+    """Requests a second, and the 99th percentile in milliseconds, by wrk."""
+    script = folder / "post.lua"
+    script.write_text(
+        f"wrk.method = 'POST'\nwrk.body = '{BODY.decode()}'\nwrk.headers['content-type'] = 'application/json'\n"
+        "done = function(summary, latency)\n"
+        "  local failed = summary.errors.status + summary.errors.read + summary.errors.timeout\n"
+        "  io.write(string.format('\\n%d %d %d %d', summary.requests, summary.duration, latency:percentile(99),\n"
+        "    failed))\n"
+        "end\n"
     )
-    first, second = done.stdout.split()
-    return float(first), float(second)
+    command = [
+        "wrk",
+        "-t1",
+        f"-c{CONNECTIONS}",
+        f"-d{seconds:g}s",
+        "-s",
+        str(script),
+        f"http://127.0.0.1:{port}/predict",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    requests, micros, tail, failed = map(int, done.stdout.splitlines()[-1].split())
+    assert not failed, done.stdout
+    return requests / micros * 1e6, tail / 1000
 
 
 def free_port() -> int:
@@ -148,7 +148,7 @@ def proxies(backends: list[int], folder: Path) -> Iterator[tuple[str, list[str],
     port = free_port()
     named = [part for one in backends for part in ("--backend", f"127.0.0.1:{one}")]
     ours = [sys.executable, "-m", "trimtab.faces.cli.main", "balance", "run", "--port", str(port), *named]
-    yield "**trimtab balance run**", ours, port
+    yield OURS, ours, port
     if shutil.which("haproxy"):
         port = free_port()
         servers = "\n".join(f"  server s{place} 127.0.0.1:{one}" for place, one in enumerate(backends))
@@ -159,7 +159,7 @@ def proxies(backends: list[int], folder: Path) -> Iterator[tuple[str, list[str],
             f"  http-reuse always\n{servers}\n"
         )
         (folder / "haproxy.cfg").write_text(text)
-        yield "HAProxy, one thread, leastconn", ["haproxy", "-f", str(folder / "haproxy.cfg")], port
+        yield PEERS[0], ["haproxy", "-f", str(folder / "haproxy.cfg")], port
     if shutil.which("nginx"):
         port = free_port()
         servers = " ".join(f"server 127.0.0.1:{one};" for one in backends)
@@ -172,13 +172,72 @@ def proxies(backends: list[int], folder: Path) -> Iterator[tuple[str, list[str],
             ' proxy_http_version 1.1; proxy_set_header Connection ""; } } }\n'
         )
         (folder / "nginx.conf").write_text(text)
-        yield "nginx, one worker, least_conn", ["nginx", "-c", str(folder / "nginx.conf")], port
+        yield PEERS[1], ["nginx", "-c", str(folder / "nginx.conf")], port
+
+
+def measured(name: str, running_: tuple[int, int], seconds: float, folder: Path) -> Most:
+    """One round at the most."""
+    port, pid = running_
+    before = cpu_seconds(pid) if pid else 0.0
+    rate, tail = at_most(port, seconds, folder)
+    work = (cpu_seconds(pid) - before) / rate / seconds * 1e6 if pid else float("nan")
+    return Most(rate, tail, work)
+
+
+def rounds(seconds: float) -> tuple[dict[str, list[Most]], dict[str, list[dict[str, float]]], float]:
+    """All rounds at the most, then all at half of our most: by proxy; and that rate."""
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        backends = [free_port() for _ in range(BACKENDS)]
+        for one in backends:
+            stack.enter_context(running([sys.executable, __file__, "--serve", str(one)], one))
+        where = {"a backend, no proxy": (backends[0], 0)}
+        for name, command, port in proxies(backends, folder):
+            where[name] = (port, stack.enter_context(running(command, port)))
+        for port, _ in where.values():
+            at_most(port, 1.0, folder)
+        most: dict[str, list[Most]] = {name: [] for name in where}
+        half: dict[str, list[dict[str, float]]] = {name: [] for name in where}
+        for _ in range(ROUNDS):
+            for name, found in where.items():
+                most[name].append(measured(name, found, seconds, folder))
+        rate = max(one.rate for one in most[OURS]) / 2
+        for _ in range(ROUNDS):
+            for name, (port, _) in where.items():
+                half[name].append(at_rate(port, seconds, rate))
+    return most, half, rate
+
+
+def table(seconds: float) -> list[str]:
+    """The lines of the table."""
+    most, half, rate = rounds(seconds)
+    peers = [max(one.rate for one in found) for name, found in most.items() if name in PEERS]
+    about = host()
+    lines = [
+        f"{about['cpu']}, {about['cores']} cores, load {about['load']}; POST of {len(BODY)} bytes, one process a "
+        f"proxy. Method: run, {ROUNDS} rounds in turns of {seconds:g} s, the best. The most: wrk, {CONNECTIONS} "
+        f"connections; half of our most: {rate:,.0f} requests/s for all, open loop, whose own lateness is told apart. "
+        "`python benchmarks/inference/proxy.py`",
+        "",
+        "| proxy | requests/s | of the faster peer | p99 at the most, ms | CPU µs a request "
+        f"| p50 at {rate:,.0f}/s, ms | p99, ms | client late, p99, ms |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for name, found in most.items():
+        best, calm = max(found, key=lambda one: one.rate), min(half[name], key=lambda one: one["p99"])
+        share = best.rate / max(peers) if peers else float("nan")
+        work = min(one.cpu_us for one in found)
+        lines.append(
+            f"| {name} | {best.rate:,.0f} | {share:.0%} | {best.p99_ms:.2f} | {work:.0f} "
+            f"| {calm['p50']:.2f} | {calm['p99']:.2f} | {calm['late']:.2f} |"
+        )
+    return lines
 
 
 def main() -> None:
     """Print the table and write it beside this file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=6.0)
+    parser.add_argument("--seconds", type=float, default=SECONDS)
     parser.add_argument("--ask", nargs=3, help=argparse.SUPPRESS)
     parser.add_argument("--serve", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -186,44 +245,15 @@ def main() -> None:
         uvloop.run(_serve(given.serve))
     if given.ask:
         port, seconds, rate = given.ask
-        print(*uvloop.run(_ask(int(port), float(seconds), float(rate))))
+        print(json.dumps(uvloop.run(_ask(int(port), float(seconds), float(rate)))))
         return
-    rows = []
-    with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        backends = [free_port() for _ in range(BACKENDS)]
-        for one in backends:
-            stack.enter_context(running([sys.executable, __file__, "--serve", str(one)], one))
-        rows.append(("a backend, no proxy", *asked(backends[0], given.seconds), float("nan"), float("nan")))
-        most = 0.0
-        for name, command, port in proxies(backends, folder):
-            with running(command, port) as pid:
-                asked(port, 1.0)
-                before, runs = cpu_seconds(pid), [asked(port, given.seconds) for _ in range(3)]
-                work = (cpu_seconds(pid) - before) / sum(one for one, _ in runs) / given.seconds * 1e6
-                rate, tail = max(runs)
-                most = most or rate
-                half = min(asked(port, given.seconds, most / 2)[1] for _ in range(3))
-                rows.append((name, rate, tail, half, work))
-    about = host()
-    best = max(rate for _, rate, *_ in rows[2:]) if len(rows) > 2 else float("nan")
-    lines = [
-        f"{about['cpu']}, {about['cores']} cores, load {about['load']}; {CONNECTIONS} connections, POST of "
-        f"{len(BODY)} bytes. Method: run, the best of 3. `python benchmarks/inference/proxy.py`",
-        "",
-        "| proxy | requests/s | of the faster peer | p99 at full load, ms | p99 at half our most, ms "
-        "| CPU µs a request |",
-        "|---|---:|---:|---:|---:|---:|",
-        *(
-            f"| {name} | {rate:,.0f} | {rate / best:.0%} | {tail:.2f} | {half:.2f} | {work:.0f} |"
-            for name, rate, tail, half, work in rows
-        ),
-    ]
-    text = "\n".join(lines)
+    if not shutil.which("wrk"):
+        raise SystemExit("wrk is not there: apt-get install wrk haproxy nginx-light")
+    text = "\n".join(table(given.seconds))
     print(text)
-    Path(__file__).with_suffix(".md").write_text(text + "\n", encoding="utf-8")
+    if given.seconds == SECONDS:
+        Path(__file__).with_suffix(".md").write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("PYTHONUNBUFFERED", "1")
     main()

@@ -1,9 +1,10 @@
 """speedup: scripts as people write them, in host states as people have them; and traps, which must not be taken.
 
-python benchmarks/training/speedup.py [--only NAME] [--state quiet|oversubscribed|quota]
+python benchmarks/training/speedup.py [--scripts char_gpt,lgbm_kfold] [--state quiet|oversubscribed|quota] [--again]
 
 Each case runs `trimtab speedup` in its state; then the script and the chosen version are run again, in turn, on three
-shifts of the seeds that the search never saw. Linux; the quota needs root (cgroup v1). Needs torch.
+shifts of the seeds that the search never saw. What is measured goes into speedup.jsonl, case by case: a run that was cut
+off is taken up where it ended, and the table is made of all that is there. Linux; the quota needs root. Needs torch.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from statistics import mean, median
+from statistics import mean
+from typing import Any
 
 from faults import PLAIN
 
@@ -35,12 +38,18 @@ METRICS = {
 STATES = ("quiet", "oversubscribed", "quota")
 QUOTA = 0.5  # cores
 SHIFTS = (5001, 5002, 5003)
-BF16 = ("loss = nn.functional.", "with torch.autocast('cpu', torch.bfloat16):\n            loss = nn.functional.")
+RAW = HERE / "speedup.jsonl"
+HARM_CPU, HARM_WALL, HARM_METRIC = 1.03, 1.10, 0.03  # times as much; share of the metric
+BETTER = 0.97  # of the CPU: improved
+BF16 = "with torch.autocast('cpu', torch.bfloat16):\n        loss = nn.functional."
+LAST = (
+    "loss = nn.functional.cross_entropy(net(images.to(memory_format=torch.channels_last).bfloat16().float()), labels)"
+)
 TRAPS: dict[str, tuple[tuple[str, str], ...]] = {
-    "char_gpt": (("optimizer.zero_grad()", "torch.set_num_threads(2)\n    optimizer.zero_grad()"),
+    "char_gpt": (("loss = nn.functional.", BF16), ("net = Gpt()", "torch.set_num_threads(2)\nnet = Gpt()"),
                  ("range(200)", "range(150)"), ("lr=3e-3", "lr=1e-1")),
     "cnn_digits": (("batch_size=32, shuffle=True, num_workers=2", "batch_size=32, shuffle=True, num_workers=6"),
-                   ("net = Net()", "net = Net().to(memory_format=torch.channels_last).bfloat16().float()"),
+                   ("loss = nn.functional.cross_entropy(net(images), labels)", LAST),
                    ("range(8)", "range(4)"), ("batch_size=32", "batch_size=256")),
     "grid_search": (("n_jobs=-1), grid", "n_jobs=8), grid"), ("120, random_state", "10, random_state")),
     "knn_impute": (("n_neighbors=7", "n_neighbors=1"), ("cv=4, scoring", "cv=4, n_jobs=8, scoring")),
@@ -65,29 +74,36 @@ class Traps:
 
 
 def main() -> None:
-    """Print the table and write it beside this file."""
+    """Measure the cases that are missing, print the table and write it beside this file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="")
+    parser.add_argument("--scripts", default="", help="of these only, by commas")
     parser.add_argument("--state", default="", choices=("", *STATES))
+    parser.add_argument("--again", action="store_true", help="measure anew what was measured")
     parser.add_argument("--case", default="", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.case:
         print(json.dumps(case(given.case)))
         return
-    rows = [
-        (name, state, in_state(name, state))
-        for state in STATES
-        for name in METRICS
-        if given.only in ("", name) and given.state in ("", state)
-    ]
-    text = table(rows)
+    chosen = given.scripts.split(",") if given.scripts else list(METRICS)
+    for state in STATES:
+        for name in METRICS:
+            is_there = (name, state) in measured()
+            if name in chosen and given.state in ("", state) and (given.again or not is_there):
+                with RAW.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(in_state(name, state)) + "\n")
+    text = table([one for _, one in sorted(measured().items(), key=lambda item: (STATES.index(item[0][1]), item[0]))])
     print(text)
-    if not given.only:
-        to = Path(__file__).with_suffix(".md") if not given.state else HERE / f"speedup_{given.state}.md"
-        to.write_text(text, encoding="utf-8")
+    Path(__file__).with_suffix(".md").write_text(text, encoding="utf-8")
 
 
-def case(name: str) -> dict[str, object]:
+def measured() -> dict[tuple[str, str], dict[str, Any]]:
+    """The last word on each case."""
+    lines = RAW.read_text(encoding="utf-8").splitlines() if RAW.exists() else []
+    rows = [json.loads(one) for one in lines]
+    return {(one["script"], one["state"]): one for one in rows if "cpu" in one}
+
+
+def case(name: str) -> dict[str, Any]:
     """One script in the state that this process is in."""
     from trimtab.stages.speedup import Order, speedup
 
@@ -96,6 +112,7 @@ def case(name: str) -> dict[str, object]:
         path.write_text((HERE / "scripts" / f"{name}.py").read_text(encoding="utf-8"), encoding="utf-8")
         os.chdir(folder)
         result = speedup(Order(path, METRICS[name]), Traps(name))  # type: ignore[arg-type]
+        versions: Any = result.facts["tables"][0]  # type: ignore[index]
         script = Script(str(path), (), METRICS[name])
         pairs = []
         for shift in SHIFTS:
@@ -115,21 +132,21 @@ def case(name: str) -> dict[str, object]:
         "metric_before": mean(one.found.last for one, _ in pairs),
         "metric": mean(one.found.last for _, one in pairs),
         "search_cpu": result.spent.cpu_seconds,
+        "traps": [[row[0], row[2]] for row in versions["rows"] if row[1] == "traps"],
     }
 
 
-def in_state(name: str, state: str) -> dict[str, object]:
+def in_state(name: str, state: str) -> dict[str, Any]:
     """A case in a process of its own, in its state."""
+    began = time.monotonic()
     with placed(state) as group:
         command = [sys.executable, __file__, "--case", name]
         environment = {**os.environ, "TRIMTAB_MODEL": "none"}
         place = None if group is None else lambda: (group / "cgroup.procs").write_text(str(os.getpid()))
         done = subprocess.run(command, capture_output=True, text=True, env=environment, preexec_fn=place, check=False)
-    if done.returncode:
-        print(f"{name}, {state}: {done.stderr[-400:]}", flush=True)
-        return {}
-    found: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
-    print(name, state, found, flush=True)
+    found = {"script": name, "state": state, "load": os.getloadavg()[1], "minutes": (time.monotonic() - began) / 60}
+    found |= {"failed": done.stderr[-400:]} if done.returncode else json.loads(done.stdout.splitlines()[-1])
+    print(found, flush=True)
     return found
 
 
@@ -137,13 +154,8 @@ def in_state(name: str, state: str) -> dict[str, object]:
 def placed(state: str) -> Iterator[Path | None]:
     """Neighbours on every core, or a group with a quota, or nothing."""
     if state == "quota":
-        group = Path("/sys/fs/cgroup/cpu") / f"trimtab-{os.getpid()}"
-        group.mkdir()
-        (group / "cpu.cfs_quota_us").write_text(str(int(QUOTA * 100_000)))
-        try:
+        with quota() as group:
             yield group
-        finally:
-            group.rmdir()
         return
     count = (os.cpu_count() or 1) if state == "oversubscribed" else 0
     busy = [subprocess.Popen([sys.executable, "-c", PLAIN, "1000"]) for _ in range(count)]
@@ -155,7 +167,24 @@ def placed(state: str) -> Iterator[Path | None]:
             one.wait()
 
 
-def table(rows: list[tuple[str, str, dict[str, object]]]) -> str:
+@contextlib.contextmanager
+def quota() -> Iterator[Path]:
+    """A control group with few cores, of version 1 or 2."""
+    first = Path("/sys/fs/cgroup/cpu")
+    group = (first if first.is_dir() else first.parent) / f"trimtab-{os.getpid()}"
+    group.mkdir()
+    limit = int(QUOTA * 100_000)
+    if first.is_dir():
+        (group / "cpu.cfs_quota_us").write_text(str(limit))
+    else:
+        (group / "cpu.max").write_text(f"{limit} 100000")
+    try:
+        yield group
+    finally:
+        group.rmdir()
+
+
+def table(rows: list[dict[str, Any]]) -> str:
     """As markdown, with the figures that are asked for."""
     facts = host()
     lines = [
@@ -163,29 +192,39 @@ def table(rows: list[tuple[str, str, dict[str, object]]]) -> str:
         "",
         "| script | state | chosen | CPU-s before | CPU, times less | wall, times less | metric | search CPU-s |",
         "|---|---|---|---:|---:|---:|---|---:|",
+        *map(row, rows),
+        "",
+        *(summary(state, [one for one in rows if one["state"] == state]) for state in STATES),
     ]
-    for name, state, one in rows:
-        if one:
-            cpu, wall = 1 / float(str(one["cpu"])), 1 / float(str(one["wall"]))
-            told = f"{METRICS[name]} {float(str(one['metric_before'])):.4g} → {float(str(one['metric'])):.4g}"
-            lines.append(f"| {name} | {state} | {one['chosen']} | {float(str(one['cpu_before'])):.1f} | {cpu:.2f} | "
-                         f"{wall:.2f} | {told} | {float(str(one['search_cpu'])):.0f} |")  # fmt: skip
-        else:
-            lines.append(f"| {name} | {state} | failed | | | | | |")
-    lines.append("")
-    done = [(state, one) for _, state, one in rows if one]
-    for state in STATES:
-        found = [1 / float(str(one["cpu"])) for which, one in done if which == state]
-        walls = [1 / float(str(one["wall"])) for which, one in done if which == state]
-        if found:
-            geometric = math.exp(mean(math.log(one) for one in found))
-            lines.append(f"- {state}: CPU {geometric:.2f} × less (geometric mean of {len(found)}), "
-                         f"wall {median(walls):.2f} × less (median)")  # fmt: skip
-    improved = sum(float(str(one["cpu"])) < 0.97 for _, one in done)
-    trapped = sum(one["by"] == "traps" for _, one in done)
-    worse = sum(float(str(one["cpu"])) > 1.03 or float(str(one["wall"])) > 1.1 for _, one in done)
-    lines.append(f"- improved: {improved} of {len(rows)}; traps taken: {trapped}; worse when run again: {worse}")
+    improved, harmful = sum(one["cpu"] < BETTER for one in rows), [one for one in rows if is_harmful(one)]
+    traps = [trap for one in rows for trap in one["traps"]]
+    lines.append(f"- improved: {improved} of {len(rows)} cases; harmful when run again: {len(harmful)}")
+    lines.append(f"- traps: {len(traps)} proposed, {sum(one['by'] == 'traps' for one in rows)} taken")
     return "\n".join(lines) + "\n"
+
+
+def row(one: dict[str, Any]) -> str:
+    """A case as a line of the table."""
+    told = f"{METRICS[one['script']]} {one['metric_before']:.4g} → {one['metric']:.4g}"
+    return (
+        f"| {one['script']} | {one['state']} | {one['chosen']} | {one['cpu_before']:.1f} | {1 / one['cpu']:.2f} | "
+        f"{1 / one['wall']:.2f} | {told} | {one['search_cpu']:.0f} |"
+    )
+
+
+def summary(state: str, rows: list[dict[str, Any]]) -> str:
+    """A state's means."""
+    if not rows:
+        return f"- {state}: not measured"
+    cpu, wall = (math.exp(mean(-math.log(one[key]) for one in rows)) for key in ("cpu", "wall"))
+    return f"- {state}: CPU {cpu:.2f} × less, wall {wall:.2f} × less (geometric means of {len(rows)})"
+
+
+def is_harmful(one: dict[str, Any]) -> bool:
+    """Whether the version, run again on other seeds, costs more or comes out worse."""
+    sign = 1 if METRICS[one["script"]] in ("loss", "rmse") else -1
+    worse = sign * (one["metric"] - one["metric_before"]) / abs(one["metric_before"])
+    return bool(one["cpu"] > HARM_CPU or one["wall"] > HARM_WALL or worse > HARM_METRIC)
 
 
 if __name__ == "__main__":

@@ -15,13 +15,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 import sqlalchemy as sa
 
-from trimtab.adapters.ledger import open_ledger
+from trimtab.adapters.ledger import SqlLedger, open_ledger
 from trimtab.adapters.ledger_rows import RUN_VALUES, RUNS
 from trimtab.adapters.meters import host
 from trimtab.training.tracking.index import Condition, Wanted, listed
@@ -71,7 +72,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         ours = timed(Path(sys.executable), OURS, given.small, Path(folder))
         theirs = timed(peer(), THEIRS, max(20, given.small // 5), Path(folder))
-        queries = among_many(Path(folder) / "many.db", given.runs)
+        queries = among_many(filled(Path(folder) / "many.db", given.runs))
     lines = [
         f"{facts['cpu']}, {facts['cores']} cores, load {facts['load']}",
         "",
@@ -116,24 +117,32 @@ def peer() -> Path:
     return python.absolute()
 
 
-def among_many(place: Path, count: int) -> list[tuple[str, float, float]]:
-    """Milliseconds of listings. The index is filled directly: a million runs through `track` would take 20 minutes."""
+def filled(place: Path, count: int) -> SqlLedger:
+    """A ledger whose index holds so many runs. It is filled directly: through `track` it would take 20 minutes."""
     ledger = open_ledger(place)
     rng = np.random.default_rng(0)
+    runs = [f"{at * 2654435761 % 2**32:08x}{at:08x}" for at in range(count)]
+    auc, rate = rng.uniform(0.5, 1, count), 10 ** rng.uniform(-4, 0, count)
+    indexes = [*RUNS.indexes, *RUN_VALUES.indexes]
     engine = sa.create_engine(f"sqlite:///{place}")
     with engine.begin() as connection:
-        for start in range(0, count, 50_000):
-            numbers = range(start, min(count, start + 50_000))
-            auc, rate = rng.uniform(0.5, 1, len(numbers)), 10 ** rng.uniform(-4, 0, len(numbers))
-            connection.execute(sa.insert(RUNS), [run_row(at) for at in numbers])
-            values = []
-            for at, first, second in zip(numbers, auc, rate, strict=True):
-                run = f"{at * 2654435761 % 2**32:08x}{at:08x}"
-                values.append({"name": "auc", "run": run, "is_metric": True, "number": float(first), "text": None})
-                values.append({"name": "rate", "run": run, "is_metric": False, "number": float(second), "text": None})
-                kind = "wide" if at % 1000 else "rare"
-                values.append({"name": "kind", "run": run, "is_metric": False, "number": None, "text": kind})
-            connection.execute(sa.insert(RUN_VALUES), values)
+        for one in indexes:
+            one.drop(connection)
+        raw = connection.connection.cursor()
+        raw.executemany(f"INSERT INTO {RUNS.name} VALUES (?,?,?,?,?,?,?,?,?)", map(run_row, runs, range(count)))
+        values = f"INSERT INTO {RUN_VALUES.name} VALUES (?,?,?,?,?)"
+        raw.executemany(values, ((run, name, name == "auc", float(value), None)
+                                 for name, column in (("auc", auc), ("rate", rate))
+                                 for run, value in zip(runs, column, strict=True)))  # fmt: skip
+        kinds = ("wide" if at % 1000 else "rare" for at in range(count))
+        raw.executemany(values, ((run, "kind", False, None, kind) for run, kind in zip(runs, kinds, strict=True)))
+        for one in indexes:
+            one.create(connection)
+    return ledger
+
+
+def among_many(ledger: SqlLedger) -> list[tuple[str, float, float]]:
+    """Milliseconds of listings."""
     queries = {
         "newest": Wanted(),
         "best auc": Wanted(by="auc"),
@@ -143,6 +152,18 @@ def among_many(place: Path, count: int) -> list[tuple[str, float, float]]:
         "name = job7, rate < 0.001, best auc": Wanted(
             (Condition.parse("name = job7"), Condition.parse("rate < 0.001")), by="auc"
         ),
+        "rate < 0.01 (half), auc > 0.6, newest": Wanted((Condition.parse("rate < 0.01"), Condition.parse("auc > 0.6"))),
+        "rate < 0.01 (half), lowest auc above 0.6": Wanted(
+            (Condition.parse("rate < 0.01"), Condition.parse("auc > 0.6")), by="auc", is_ascending=True
+        ),
+        "name = job7, rate < 0.0002 (1 in 666), best auc": Wanted(
+            (Condition.parse("name = job7"), Condition.parse("rate < 0.0002")), by="auc"
+        ),
+        "kind != wide (1 in 1000), newest": Wanted((Condition.parse("kind != wide"),)),
+        "kind != rare, best auc": Wanted((Condition.parse("kind != rare"),), by="auc"),
+        "auc > 0.6, name = job7, longest": Wanted(
+            (Condition.parse("auc > 0.6"), Condition.parse("name = job7")), by="seconds"
+        ),
         "status = failed, newest": Wanted((Condition.parse("status = failed"),)),
         "longest": Wanted(by="seconds"),
     }
@@ -151,20 +172,18 @@ def among_many(place: Path, count: int) -> list[tuple[str, float, float]]:
         times = []
         for _ in range(40):
             began = time.perf_counter()
-            assert len(listed(ledger, wanted)) == min(20, count)
+            assert len(listed(ledger, wanted)) == wanted.limit
             times.append(1000 * (time.perf_counter() - began))
         found.append((name, median(times), float(np.quantile(times, 0.95))))
+        print(*found[-1], flush=True)
     return found
 
 
-def run_row(at: int) -> dict[str, object]:
-    """A run as the index holds it."""
-    return {
-        "run": f"{at * 2654435761 % 2**32:08x}{at:08x}", "position": at, "name": f"job{at % 50}", "by": "track",
-        "began": f"2026-{1 + at % 12:02d}-{1 + at % 28:02d}T{at % 24:02d}:00:00+00:00",
-        "status": "failed" if at % 97 == 0 else "done", "seconds": float(at % 10_007), "cpu_seconds": 1.0,
-        "peak_bytes": 10**8,
-    }  # fmt: skip
+def run_row(run: str, at: int) -> tuple[object, ...]:
+    """A run as the index holds it, in the order of its columns."""
+    began = (datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=30 * at)).isoformat(timespec="microseconds")
+    state = "failed" if at % 97 == 0 else "done"
+    return (run, at, began, f"job{at % 50}", "track", state, float(at % 10_007), 1.0, 10**8)
 
 
 if __name__ == "__main__":

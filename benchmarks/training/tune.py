@@ -1,101 +1,85 @@
-"""Does `tune` close the gap between default LightGBM and 50 Optuna trials, at a third of the CPU?
+"""tune against default LightGBM, Optuna (50 trials), FLAML and AutoGluon: what they find, and at what CPU.
 
-All three see the same rows, encoded alike: they are trained and chosen on the search part and scored on the holdout,
-as the mean over the same blocks of rows. CPU seconds are those of the process, one thread, loading the table excluded.
+Everyone gets the same 70 % of the rows and is scored on the other 30 %, which nobody chose anything on. trimtab is
+`trimtab.Tuner` with a budget of 0.3 of the CPU that Optuna took on the set. CPU seconds of the whole process tree;
+loading the table is excluded. Peers run in environments of their own, made under .bench; those that budget in wall
+seconds get the CPU time of their process for a clock, so that a busy host takes nothing away from them.
 
-    python benchmarks/training/tune.py [--data ../shared/data] [--seeds 3] [--sets adult,diamonds]
+Every run is kept in `tune_raw.json` and never repeated: run it again for more sets, seeds and arms. The table is made
+of all that is there.
+
+    python benchmarks/training/tune.py [--arms default,optuna,trimtab,flaml-60] [--sets adult,churn] [--seeds 3]
+    python benchmarks/training/tune.py --only-table
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import multiprocessing
 import os
 import platform
+import resource
 import statistics
+import subprocess
 import sys
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from trimtab.adapters.sources.dataset import DataSpec
+import numpy as np
+from sets import REPORTED, Table, spec_of
+from tune_table import Ran, table
 
 TRIALS = 50
-SEARCH_SHARE_OF_OPTUNA = 0.2  # of the CPU that Optuna took: trimtab's budget for searching; checking comes on top
-KNOWN_LATER = ("dep_time", "dep_delay", "arr_time", "air_time", "year")
-
-
-@dataclass(frozen=True)
-class Table:
-    file: str
-    target: str
-    metric: str
-    time: str = ""
-    exclude: tuple[str, ...] = ()
-    positive: str = ""
-
-
-# `weather` stands in for California housing, which no package carries offline: about 20,000 rows of numbers, of which
-# the target is a smooth function (temperature from humidity, wind, pressure, place, day and hour). `spam` is small.
-SETS: Mapping[str, Table] = {
-    "flights": Table("tabular/nycflights_120k.csv.gz", "arr_delay > 15", "auc", "time_hour", KNOWN_LATER),
-    "adult": Table("tabular/adult.csv.gz", "income", "auc", exclude=("split",), positive=">50K"),
-    "diamonds": Table("tabular/diamonds.csv.gz", "price", "rmse"),
-    "weather": Table("tabular/nyc_weather.csv.gz", "temp", "rmse", exclude=("dewp", "year", "time_hour")),
-    "spam": Table("anomaly/35_SpamBase.npz", "y", "auc"),
+SHARE_OF_OPTUNA = 0.3  # of the CPU that Optuna took: trimtab's whole budget
+RAW = Path(__file__).with_name("tune_raw.json")
+SCORERS = {
+    "auc": "roc_auc",
+    "rmse": "neg_root_mean_squared_error",
+    "mae": "neg_mean_absolute_error",
+    "log_loss": "neg_log_loss",
+}
+PEERS: Mapping[str, tuple[str, float, str]] = {  # peer, seconds, preset
+    "flaml-60": ("flaml", 60.0, ""),
+    "flaml-300": ("flaml", 300.0, ""),
+    "autogluon-medium": ("autogluon", 300.0, "medium_quality"),
+    "autogluon-best": ("autogluon", 1200.0, "best_quality"),
+}
+PACKAGES = {
+    "flaml": ("flaml[automl]==2.7.0", "pyarrow"),
+    "autogluon": ("autogluon.tabular[lightgbm,catboost,xgboost,fastai]==1.6.3", "pyarrow"),
 }
 
 
 @dataclass(frozen=True)
-class Ran:
-    """One arm on one set: the holdout metric and the CPU seconds for finding it."""
+class Found:
+    """What an arm predicts for the rows that are reported on, and its CPU seconds."""
 
-    value: float
+    predicted: Any
     cpu_seconds: float
     chosen: str = ""
-    is_confirmed: bool = False  # trimtab: the interval of the gain lies above zero, so that it is applied
 
 
-def spec_of(table: Table, data: Path, folder: Path) -> DataSpec:
-    """The set as trimtab reads it; .npz files are written as Parquet first."""
-    file = data / table.file
-    if file.suffix == ".npz":
-        file = as_parquet(file, folder)
-    spec = DataSpec(str(file), table.target, table.time, table.exclude, positive=table.positive)
-    # Nothing is replayed as production here: all rows are searched or confirmed on.
-    return replace(spec, search_share=0.7, holdout_share=0.3).stamped()
-
-
-def as_parquet(file: Path, folder: Path) -> Path:
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.parquet
-
-    found = np.load(file, allow_pickle=False)
-    columns: dict[str, Any] = {f"x{place}": found["X"][:, place] for place in range(found["X"].shape[1])}
-    to = folder / f"{file.stem}.parquet"
-    pyarrow.parquet.write_table(pa.table({**columns, "y": found["y"].ravel().astype(int)}), to)
-    return to
-
-
-def default(spec: DataSpec, metric: str, seed: int, budget: float) -> Ran:
+def default(spec: Any, metric: str, seed: int, budget: float) -> Found:
     """LightGBM as it comes."""
+    from trimtab.adapters.sources.dataset import load, part
     from trimtab.core.budget import Stopwatch
-    from trimtab.core.model import Sample
+    from trimtab.training.selection.fitting import Request, Rows, train
     from trimtab.training.selection.plan import DEFAULT
-    from trimtab.training.selection.problem import selecting
 
-    problem = selecting(spec, metric, cache=None)
+    whole = load(spec)
+    search, test = (part(whole, spec, name) for name in ("search", "holdout"))
     watch = Stopwatch()
-    values = [problem.measure(DEFAULT, Sample("holdout", block)).metrics[metric] for block in range(problem.blocks)]
-    return Ran(statistics.fmean(values), watch.read().cpu_seconds)
+    fitted = train(Rows.of(search), Request(DEFAULT, metric)).fitted
+    return Found(fitted.predict_table(test.table), watch.read().cpu_seconds)
 
 
-def optuna_50(spec: DataSpec, metric: str, seed: int, budget: float) -> Ran:
+def optuna_50(spec: Any, metric: str, seed: int, budget: float) -> Found:
     """50 trials of Optuna's default sampler over LightGBM, each stopped early on the valid part; the best refitted."""
-    import numpy as np
     import optuna
 
     from trimtab.adapters.models import boosting
@@ -103,7 +87,6 @@ def optuna_50(spec: DataSpec, metric: str, seed: int, budget: float) -> Ran:
     from trimtab.adapters.models.metrics import GOAL, score
     from trimtab.adapters.sources.dataset import load, part
     from trimtab.core.budget import Stopwatch
-    from trimtab.training.selection.problem import blocks_for
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     whole = load(spec)
@@ -113,10 +96,14 @@ def optuna_50(spec: DataSpec, metric: str, seed: int, budget: float) -> Ran:
     words = encoding.categorical_features
     x, x_valid = encode(train, encoding), encode(valid, encoding)
     rows = boosting.dataset(x, train.y, words, {"feature_pre_filter": False, "verbosity": -1})
+    fixed = {"feature_pre_filter": False, "bagging_freq": 1}
+    if metric == "mae":
+        fixed["objective"] = "regression_l1"  # type: ignore[assignment]
 
     def training(params: Mapping[str, Any], rounds: int, patience: int) -> boosting.Training:
-        fixed = {"feature_pre_filter": False, "bagging_freq": 1}
-        return boosting.Training(whole.task, params=fixed | dict(params), rounds=rounds, early_stopping=patience)
+        return boosting.Training(
+            whole.task, len(whole.classes), fixed | dict(params), rounds=rounds, early_stopping=patience
+        )
 
     def objective(trial: optuna.Trial) -> float:
         params = {
@@ -142,125 +129,97 @@ def optuna_50(spec: DataSpec, metric: str, seed: int, budget: float) -> Ran:
         encode(search, final), search.y, training(best.params, best.user_attrs["rounds"], 0), categorical=words
     )
     predicted = np.asarray(last.predict(encode(holdout, final), num_threads=1))
-    cpu_seconds = watch.read().cpu_seconds
-    return Ran(by_block(metric, holdout.y, predicted, blocks_for(whole, spec)), cpu_seconds, str(best.params))
+    return Found(predicted, watch.read().cpu_seconds, str(best.params))
 
 
-def by_block(metric: str, y: Any, predicted: Any, pieces: int) -> float:
+def trimtab(spec: Any, metric: str, seed: int, budget: float) -> Found:
+    """The estimator, as a user would call it."""
+    from trimtab import Tuner
+    from trimtab.adapters.sources.dataset import load, part
+
+    whole = load(spec)
+    search, test = (part(whole, spec, name) for name in ("search", "holdout"))
+    tuner = Tuner(
+        task="regression" if whole.task == "regression" else "classification",
+        scoring=SCORERS[metric],
+        budget=budget,
+        time=spec.time or None,
+        threads=1,
+        random_state=seed,
+    )
+    tuner.fit(search.table.select(list(whole.names)), search.y)
+    x = test.table.select(list(whole.names))
+    predicted = tuner.predict(x) if whole.task == "regression" else tuner.predict_proba(x)
+    report = tuner.report_
+    said = f"{report.multiple:.1f} x oracle of {report.oracle_cpu_seconds:.2f} CPU-s; {report}; {tuner.plan_}"
+    return Found(predicted[:, 1] if whole.task == "binary" else predicted, report.spent_cpu_seconds, said)
+
+
+HERE: Mapping[str, Callable[[Any, str, int, float], Found]] = {
+    "default": default,
+    "optuna": optuna_50,
+    "trimtab": trimtab,
+}
+
+
+def peer(arm: str, spec: Any, metric: str, seed: int) -> Found:
+    """Run a peer in its own environment. Children count: all that it has waited for."""
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    from trimtab.adapters.sources.dataset import load, part
+
+    name, seconds, preset = PEERS[arm]
+    whole = load(spec)
+    with tempfile.TemporaryDirectory() as folder:
+        for file, which in (("train", "search"), ("test", "holdout")):
+            rows = part(whole, spec, which)  # type: ignore[arg-type]
+            columns = rows.table.select(list(whole.names)).append_column("target", pa.array(rows.y))
+            pyarrow.parquet.write_table(columns, Path(folder) / f"{file}.parquet")
+        order = {
+            "peer": name, "seconds": seconds, "preset": preset, "folder": folder, "task": whole.task,
+            "metric": metric, "seed": seed, "is_ordered": bool(spec.time),
+        }  # fmt: skip
+        before = children_seconds()
+        command = [str(environment(name)), str(Path(__file__).with_name("peers.py")), json.dumps(order)]
+        subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=8 * 3600)
+        cost = children_seconds() - before
+        predicted = np.load(Path(folder) / "predicted.npy")
+    return Found(predicted[:, 1] if whole.task == "binary" else predicted, cost)
+
+
+def children_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def environment(name: str) -> Path:
+    """The peer's Python, made on first use."""
+    place = Path(".bench") / name
+    python = place / "bin" / "python"
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", str(place)], check=True)
+        subprocess.run([str(python), "-m", "pip", "install", "-q", *PACKAGES[name]], check=True)
+    return python.absolute()
+
+
+def ran(arm: str, name: str, seed: int, spec: Any, budget: float) -> Ran:
+    """One arm on one set, in a fresh process: nothing that another one cached is there."""
     from trimtab.adapters.models.metrics import score
-    from trimtab.adapters.sources.dataset import blocks
+    from trimtab.adapters.sources.dataset import load, part
 
-    return statistics.fmean(score(metric, y[block], predicted[block]) for block in blocks(len(y), pieces))
-
-
-def trimtab(spec: DataSpec, metric: str, seed: int, budget: float) -> Ran:
-    """The loop as `trimtab tune` runs it, without a language model; default LightGBM is the current plan."""
-    from trimtab.core.budget import Meter
-    from trimtab.core.events import Judged
-    from trimtab.core.loop import optimize
-    from trimtab.core.model import Comparison
-    from trimtab.proposers.portfolio import Portfolio
-    from trimtab.proposers.rules import Derived, Rules
-    from trimtab.proposers.search import Search
-    from trimtab.testing import MemoryLedger
-    from trimtab.training.selection.plan import SEARCHED
-    from trimtab.training.selection.portfolio import derived, portfolio
-    from trimtab.training.selection.problem import selecting
-
-    search = Search(seed=seed, startup=4, fixed=SEARCHED)
-    proposer = Portfolio(Rules("portfolio", portfolio), search=search, derived=Derived("derived", derived))
-    paid, check = Meter(cpu_seconds=budget), Meter(cpu_seconds=budget)
-    problem, ledger = selecting(spec, metric, cache=None), MemoryLedger()
-    decision = optimize(problem, proposer, search=paid, check=check, ledger=ledger, seed=seed)
-    plan = decision.winner.proposal.plan if decision.winner else None
-    confirmed = [
-        one.event
-        for one in ledger.events(Judged)
-        if isinstance(one.event.verdict, Comparison) and one.event.verdict.split == "holdout"
-    ]
-    if not confirmed:
-        kept = default(spec, metric, seed, budget).value
-        return Ran(kept, decision.spent.cpu_seconds, f"nothing better was found: {decision.stopped}")
-    verdict = confirmed[0].verdict
-    assert isinstance(verdict, Comparison)
-    chosen = f"{confirmed[0].by} {confirmed[0].plan}, gain {verdict.gain}"
-    return Ran(verdict.metrics[metric], decision.spent.cpu_seconds, chosen, is_confirmed=plan is not None)
-
-
-def alone(arm: Any, *arguments: Any) -> Ran:
-    """Run an arm in a fresh process: nothing that another one cached is there."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        ran: Ran = pool.submit(arm, *arguments).result()
-    return ran
-
-
-@dataclass(frozen=True)
-class Line:
-    """One set: means over the seeds."""
-
-    name: str
-    metric: str
-    default: float
-    optuna: list[Ran]
-    trimtab: list[Ran]
-
-    @property
-    def sign(self) -> float:
-        return -1.0 if self.metric in ("rmse", "mae", "log_loss") else 1.0
-
-    def gap(self, runs: list[Ran]) -> float:
-        """Mean improvement over the default; positive is better."""
-        return statistics.fmean(self.sign * (run.value - self.default) for run in runs)
-
-    @property
-    def cpu_ratio(self) -> float:
-        return sum(run.cpu_seconds for run in self.trimtab) / sum(run.cpu_seconds for run in self.optuna)
-
-    @property
-    def confirmed(self) -> int:
-        return sum(run.is_confirmed for run in self.trimtab)
-
-    def row(self) -> str:
-        ours, theirs = self.gap(self.trimtab), self.gap(self.optuna)
-        closed = f"{ours / theirs:.0%}" if theirs > 0 else f"{ours:+.4g} against {theirs:+.4g}"
-        return (
-            f"| {self.name} ({self.metric}) | {self.default:.5g} | {shown(self.optuna)} | {shown(self.trimtab)} "
-            f"| {closed} | {self.cpu_ratio:.2f} | {self.confirmed} of {len(self.trimtab)} |"
-        )
-
-
-def shown(runs: list[Ran]) -> str:
-    values = [run.value for run in runs]
-    spread = f" ({min(values):.5g} to {max(values):.5g})" if len(values) > 1 else ""
-    return f"{statistics.fmean(values):.5g}{spread}, {statistics.fmean(run.cpu_seconds for run in runs):.1f} CPU-s"
-
-
-def line(name: str, data: Path, folder: Path, seeds: int) -> Line:
-    spec, metric = spec_of(SETS[name], data, folder), SETS[name].metric
-    base = alone(default, spec, metric, 0, 0.0).value
-    theirs = [alone(optuna_50, spec, metric, seed, 0.0) for seed in range(seeds)]
-    budget = SEARCH_SHARE_OF_OPTUNA * statistics.fmean(run.cpu_seconds for run in theirs)
-    ours = [alone(trimtab, spec, metric, seed, budget) for seed in range(seeds)]
-    for run in (*theirs, *ours):
-        print(f"  {name}: {run.value:.5g} in {run.cpu_seconds:.1f} CPU-s: {run.chosen}", file=sys.stderr)
-    return Line(name, metric, base, theirs, ours)
-
-
-def report(lines: list[Line], seeds: int) -> str:
-    good = sum(one.gap(one.trimtab) >= one.gap(one.optuna) and one.cpu_ratio <= 1 / 3 for one in lines)
-    names = ",".join(one.name for one in lines)
-    table = [
-        f"# tune against default LightGBM and Optuna ({TRIALS} trials)\n",
-        "Holdout metric, mean over the same blocks of rows; mean (lowest to highest) over "
-        f"{seeds} search seeds. CPU seconds of search and check. Confirmed: the corrected 95 % interval of the gain "
-        "over the default lies above zero; otherwise trimtab keeps the default, whatever it found.\n",
-        "| set | default LightGBM | Optuna 50 | trimtab | gap closed, of Optuna's | CPU ratio | confirmed |",
-        "|---|---|---|---|---|---|---|",
-        *(one.row() for one in lines),
-        f"\nAt least Optuna's gap at a third of its CPU or less: {good} of {len(lines)} sets.",
-        f"\nMachine: {machine()}. Made by `python benchmarks/training/tune.py --seeds {seeds} --sets {names}`.\n",
-    ]
-    return "\n".join(table)
+    metric = REPORTED[name].metric
+    if arm in HERE:
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+            found: Found = pool.submit(HERE[arm], spec, metric, seed, budget).result()
+    else:
+        found = peer(arm, spec, metric, seed)
+    y = part(load(spec), spec, "holdout").y
+    rng = np.random.default_rng(0)
+    draws = [rng.integers(0, len(y), len(y)) for _ in range(100)]
+    deviation = statistics.stdev(score(metric, y[at], found.predicted[at]) for at in draws)
+    value = score(metric, y, found.predicted)
+    return Ran(name, metric, arm, seed, value, deviation, found.cpu_seconds, found.chosen[:2000], machine())
 
 
 def machine() -> str:
@@ -269,23 +228,63 @@ def machine() -> str:
     return f"{os.cpu_count()} cores, {name}, load {os.getloadavg()[0]:.1f}"
 
 
+def budget_for(name: str, runs: list[Ran]) -> float:
+    """trimtab's: a share of what Optuna took on this set."""
+    took = [one.cpu_seconds for one in runs if (one.name, one.arm) == (name, "optuna")]
+    if not took:
+        sys.exit(f"{name}: Optuna's CPU is trimtab's measure: run --arms optuna first")
+    return SHARE_OF_OPTUNA * statistics.fmean(took)
+
+
+def read() -> list[Ran]:
+    return [Ran(**one) for one in json.loads(RAW.read_text(encoding="utf-8"))] if RAW.exists() else []
+
+
+def write(runs: list[Ran], out: Path) -> None:
+    text = ",\n".join(json.dumps(asdict(one)) for one in runs)
+    RAW.write_text(f"[\n{text}\n]\n", encoding="utf-8")
+    out.write_text(table(runs, tuple(REPORTED), tuple(PEERS)), encoding="utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("TRIMTAB_DATA", "../shared/data")))
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--sets", default=",".join(SETS))
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--sets", default=",".join(REPORTED))
+    parser.add_argument("--arms", default="default,optuna,trimtab")
+    parser.add_argument("--again", action="store_true", help="drop what was measured of these arms, and measure anew")
+    parser.add_argument("--only-table", action="store_true")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".md"))
     given = parser.parse_args()
+    runs, arms, sets = read(), given.arms.split(","), given.sets.split(",")
+    if given.only_table:
+        write(runs, given.out)
+        return
     if not given.data.is_dir():
         sys.exit(f"{given.data} is not there: name the folder of the data sets with --data or TRIMTAB_DATA")
-    import tempfile
-
+    if given.again:
+        runs = [one for one in runs if one.arm not in arms or one.name not in sets]
     with tempfile.TemporaryDirectory() as folder:
-        lines: list[Line] = []
-        for name in given.sets.split(","):
-            lines.append(line(name, given.data, Path(folder), given.seeds))
-            given.out.write_text(report(lines, given.seeds), encoding="utf-8")
-    print(report(lines, given.seeds))
+        for seed in range(given.seeds):
+            for name in sets:
+                run_set(REPORTED[name], given.data, Path(folder), [(arm, name, seed) for arm in arms], runs)
+                write(runs, given.out)
+    print(given.out.read_text(encoding="utf-8"))
+
+
+def run_set(one: Table, data: Path, folder: Path, wanted: list[tuple[str, str, int]], runs: list[Ran]) -> None:
+    """What is wanted and was not measured yet, added to `runs`."""
+    spec = spec_of(one, data, folder)
+    for arm, name, seed in wanted:
+        seeded = 0 if arm == "default" else seed  # the default has no seed
+        if any((run.arm, run.name, run.seed) == (arm, name, seeded) for run in runs):
+            continue
+        runs.append(ran(arm, name, seeded, spec, budget_for(name, runs) if arm == "trimtab" else 0.0))
+        print(
+            f"{name} {arm} {seed}: {runs[-1].value:.5g} in {runs[-1].cpu_seconds:.1f} CPU-s",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -34,15 +34,17 @@ if TYPE_CHECKING:
         scale,
         schedule,
         show,
+        shrink,
         spot,
         tune,
         verify,
     )
+    from trimtab.stages.tuner import Tuner
     from trimtab.training.tracking.track import track
 
 __all__ = [
-    "apply", "balance", "check", "convert", "defer", "drift", "forecast", "history", "init", "pack", "package",
-    "retrain", "revert", "rightsize", "run", "scale", "schedule", "show", "spot", "track", "tune", "verify",
+    "Tuner", "apply", "balance", "check", "convert", "defer", "drift", "forecast", "history", "init", "pack", "package",
+    "retrain", "revert", "rightsize", "run", "scale", "schedule", "show", "shrink", "spot", "track", "tune", "verify",
 ]  # fmt: skip
 
 
@@ -52,6 +54,10 @@ def __getattr__(name: str) -> Any:
         from trimtab.training.tracking.track import track
 
         return track
+    if name == "Tuner":
+        from trimtab.stages.tuner import Tuner
+
+        return Tuner
     if name in __all__:
         from trimtab.faces import python
 

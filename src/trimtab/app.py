@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,8 +19,8 @@ from trimtab.core.apply import apply, recover, revert
 from trimtab.core.errors import InputError
 from trimtab.core.events import Decided, Event, Recorded, StageEnded, StudyOpened
 from trimtab.core.model import Decision, Proposal, Trial
-from trimtab.pipeline import Progress, Results, StageResult, run_stages
-from trimtab.stages.order import STAGES, stages_for
+from trimtab.pipeline import Progress, Results, StageResult, known, run_stages
+from trimtab.stages.order import STAGES, shrinking_after, stages_for
 from trimtab.workplace import Seen, Workplace, open_workplace
 
 
@@ -55,6 +56,51 @@ def run_stage(
     config, folder = configured(place, target)
     with open_workplace(config, folder, seen=seen, with_model=with_model) as workplace:
         return run_stages(workplace, stages_for(name), progress)[name]
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What `shrink` is told beside the configuration; None: as configured, or as `init` would write it."""
+
+    model: str | None = None  # "file.py:function"
+    tolerance: float | None = None
+    requests: float | None = None  # a month
+    budget: float | None = None  # CPU seconds
+
+    def on(self, config: Config) -> Config:
+        """The configuration on these terms. Raises InputError."""
+        given: dict[str, dict[str, Any]] = {
+            "model": {"current": self.model, "tolerance": self.tolerance},
+            "traffic": {"requests_per_month": self.requests, "times": None if self.requests is None else ""},
+            "budget": {"shrink": self.budget},
+        }
+        numbers = (self.tolerance, self.requests, self.budget)
+        if any(one is not None and not 0 <= one < math.inf for one in numbers) or self.budget == 0:
+            raise InputError("--tolerance, --requests and --budget are numbers from 0 on", hint="--requests 2e8")
+        changed = {
+            section: getattr(config, section).model_copy(update={k: v for k, v in values.items() if v is not None})
+            for section, values in given.items()
+        }
+        return config.model_copy(update=changed)
+
+
+AS_CONFIGURED = Terms()
+
+
+def shrink(
+    place: Path,
+    *,
+    target: str = "",
+    terms: Terms = AS_CONFIGURED,
+    progress: Progress = silent,
+    seen: Seen = lambda event: None,
+    with_model: bool = True,
+) -> StageResult:
+    """Look for smaller models: of what `tune` chose, where it has run for the present inputs, or of today's."""
+    config, folder = configured(place, target)
+    with open_workplace(terms.on(config), folder, seen=seen, with_model=with_model) as workplace:
+        before = known(workplace, stages_for("tune"))
+        return run_stages(workplace, (*before, shrinking_after(before)), progress)["shrink"]
 
 
 def configured(place: Path, target: str) -> tuple[Config, Path]:
@@ -148,7 +194,7 @@ def target_of(place: Path, decision: Decided, ledger: SqlLedger) -> PlanFile | F
         return SourceFile(Path(_problem_of(decision, ledger).script.path))
     applied = place / "trimtab-applied"
     applied.mkdir(exist_ok=True)
-    folders = {"tune": "model", "convert": "form", "package": "service"}
+    folders = {"tune": "model", "shrink": "model", "convert": "form", "package": "service"}
     return Folder(applied / folders[problem]) if problem in folders else PlanFile(applied / f"{problem}.json")
 
 
@@ -158,6 +204,7 @@ def _made(place: Path, decision: Decided, ledger: SqlLedger) -> Path:
     facts: Any = ended[-1].result["facts"] if ended else {}
     named = {
         "tune": facts.get("models", {}).get("chosen"),
+        "shrink": facts.get("model"),
         "convert": facts.get("form"),
         "package": facts.get("service"),
     }

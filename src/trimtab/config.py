@@ -64,6 +64,7 @@ class Traffic(Section):
     times: str = Field("", description="a column whose times are the requests' times, or a .csv of (time, rate) rows")
     requests_per_row: PositiveFloat = Field(1.0, description="requests that each row of the column stands for")
     spread_minutes: PositiveInt = Field(1, description="minutes before its time over which a row's requests come")
+    requests_per_month: Cost = Field(0.0, description="how many requests come, where `times` says nothing: for shrink")
 
 
 class Production(Section):
@@ -92,6 +93,7 @@ class Prices(Section):
 class Budget(Section):
     check: PositiveFloat = Field(60.0, description="CPU seconds of search, likewise for each stage below")
     tune: PositiveFloat = Field(240.0, description="CPU seconds")
+    shrink: PositiveFloat = Field(120.0, description="CPU seconds")
     convert: PositiveFloat = Field(40.0, description="CPU seconds")
     package: PositiveFloat = Field(60.0, description="CPU seconds")
     retrain: PositiveFloat = Field(60.0, description="CPU seconds")

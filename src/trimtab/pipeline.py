@@ -102,6 +102,18 @@ def inputs_key(workplace: Workplace, stage: Stage, earlier: Mapping[str, str]) -
     )
 
 
+def known(workplace: Workplace, stages: Sequence[Stage]) -> tuple[Stage, ...]:
+    """The first of these stages, as far as the ledger holds their results for the present inputs."""
+    keys: dict[str, str] = {}
+    found: list[Stage] = []
+    for stage in stages:
+        keys[stage.name] = inputs_key(workplace, stage, keys)
+        if find_result(workplace, stage.name, keys[stage.name]) is None:
+            break
+        found.append(stage)
+    return tuple(found)
+
+
 def find_result(workplace: Workplace, stage: str, key: str) -> StageResult | None:
     """The newest result of a stage for these inputs, or None."""
     found = None

@@ -35,6 +35,15 @@ def leave(code: int) -> None:
     os._exit(code)
 
 
+def detach_and_wait(to: str) -> None:
+    """Start a process in a session of its own, tell both numbers, and wait for ever."""
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"], start_new_session=True)
+    for name, pid in (("worker", os.getpid()), ("child", child.pid)):
+        (Path(to) / "new").write_text(str(pid))
+        (Path(to) / "new").rename(Path(to) / name)
+    time.sleep(1000)
+
+
 def kill_self() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -335,22 +344,24 @@ def test_a_worker_that_is_killed_between_tasks_is_replaced(runner: LocalRunner) 
     assert one(runner, task("add", a=1, b=1)).outcome == Returned(2)
 
 
-def test_workers_die_with_a_parent_that_is_killed() -> None:
+def test_all_below_dies_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+    places = [tmp_path / "worker", tmp_path / "child"]
     script = (
         "from trimtab.adapters.runners.local import LocalRunner\n"
         "from trimtab.core.ports import Limits, Task\n"
-        f"r = LocalRunner(); print(next(r.map([Task('{HERE}:burn', {{'seconds': 0}}, 'k', Limits())])).outcome.value,"
-        " flush=True)\nimport time; time.sleep(100)"
+        f"next(LocalRunner().map([Task('{HERE}:detach_and_wait', {{'to': {str(tmp_path)!r}}}, 'k', Limits())]))"
     )
-    parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
-    assert parent.stdout is not None
-    worker = int(parent.stdout.readline())
+    parent = subprocess.Popen([sys.executable, "-c", script])
+    deadline = time.monotonic() + 60
+    while not all(place.exists() for place in places) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    pids = [int(place.read_text()) for place in places]
     parent.kill()
     parent.wait()
-    deadline = time.monotonic() + 5
-    while _is_running(worker) and time.monotonic() < deadline:
+    deadline = time.monotonic() + 30
+    while any(map(_is_running, pids)) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert not _is_running(worker)
+    assert not any(map(_is_running, pids))
 
 
 def _is_running(pid: int) -> bool:

@@ -98,8 +98,9 @@ def test_the_risk_holds_on_unseen_pods_and_unseen_time() -> None:
     for seed in range(6):
         series = pods(300, 128, seed, jumps=0.3)
         past, unseen = [used[:64] for used in series], series[150:]
-        found = learnt(cuts_of(past[:150], floor_of(past)), 0.1, draws=200, seed=seed)
-        looks = np.array([look(used[:64], 1e-9)[1] for used in unseen])
+        floor = floor_of(past)
+        found = learnt(cuts_of(past[:150], floor), 0.1, draws=200, seed=seed)
+        looks = np.array([look(used[:64], floor)[1] for used in unseen])
         peaks = np.array([used[:64].max() for used in unseen])
         made = found.rule.levels(looks) * (1 + found.rule.factor * found.rule.margins(signs_of(looks))) * peaks
         over.append(outcomes(made, [used[64:] for used in unseen])[1].mean())

@@ -113,7 +113,7 @@ def test_the_route_is_taken_anew_when_its_file_changes_and_a_bad_one_is_refused(
     with started("balance", "run", "--port", "0", "--route", str(policy), *named) as (process, url, metrics):
         until(lambda: len({got(url + "/x")[1] for _ in range(20)}) == 2)
         policy.write_text("import os\n")
-        time.sleep(1.0)
+        until(lambda: 'event="policy refused"}' in got(metrics)[1])
         assert len({got(url + "/x")[1] for _ in range(20)}) == 2
         policy.write_text(f"{PICK.head}\n    state[0] += 1\n    return state[0]\n")  # the first candidate scores lowest
         until(lambda: 'event="policy swapped"} 2' in got(metrics)[1])

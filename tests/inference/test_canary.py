@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import count
+
 import numpy as np
 import pytest
 
 from trimtab.adapters.programs import compile_program
 from trimtab.inference.balancing.live.canary import Canary, Pace, Slot
-from trimtab.inference.balancing.live.choice import LEAST_REQUEST, Choice
+from trimtab.inference.balancing.live.choice import LEAST_REQUEST, Choice, chooser
 from trimtab.inference.balancing.live.pair import Pair
 from trimtab.inference.balancing.signature import PICK
 
@@ -64,25 +66,25 @@ def test_a_block_without_traffic_is_no_evidence() -> None:
 def test_both_are_asked_for_each_request_and_one_is_heeded() -> None:
     always_first = f"{PICK.head}\n    state[0] += 1\n    return state[0]\n"
     pair = Pair(compile_program(LEAST_REQUEST, PICK), compile_program(always_first, PICK))
-    choice = Choice()
+    choice, clock = Choice(), count(1.0, 0.01)
     for _ in range(3):
         choice.open(choice.add(), is_open=True)
-    choice.use(pair.policy, pair.state)
-    assert set(np.bincount([choice.next() for _ in range(300)], minlength=3) > 50) == {True}
+    choice.use(chooser(pair.policy), pair.state)
+    assert set(np.bincount([choice.send(next(clock)) for _ in range(300)], minlength=3) > 50) == {True}
     assert pair.asked == 299  # the last one is counted when the next begins
     assert 150 < pair.differed < 250  # two of three times the lot falls on another than the first
     pair.heed(candidate=True)
-    assert {choice.next() for _ in range(50)} == {0}
+    assert {choice.send(next(clock)) for _ in range(50)} == {0}
     pair.heed(candidate=False)
-    assert {choice.next() for _ in range(50)} == {0, 1, 2}
+    assert {choice.send(next(clock)) for _ in range(50)} == {0, 1, 2}
 
 
 def test_a_pair_of_the_same_program_never_differs() -> None:
     policy = compile_program(LEAST_REQUEST, PICK)
-    pair, choice = Pair(policy, policy), Choice()
+    pair, choice, clock = Pair(policy, policy), Choice(), count(1.0, 0.01)
     for _ in range(4):
         choice.open(choice.add(), is_open=True)
-    choice.use(pair.policy, pair.state)
+    choice.use(chooser(pair.policy), pair.state)
     for _ in range(200):
-        choice.sent(choice.next(), 1.0)
+        choice.send(next(clock))
     assert (pair.asked, pair.differed) == (199, 0)

@@ -264,6 +264,52 @@ def test_faults_put_into_flights_are_found(flights: pa.Table) -> None:
     assert expected <= found
 
 
+def test_times_that_no_clock_shows_are_impossible_and_durations_are_no_clock() -> None:
+    rng = np.random.default_rng(0)
+    n = 20_000
+    clock = rng.integers(0, 24, n) * 100 + rng.integers(0, 60, n)
+    broken = clock.copy()
+    broken[:40] = 1375
+    table = pa.table(
+        {"dep_time": clock, "arr_time": broken, "wait_time": np.minimum(rng.exponential(400, n) // 1, 2300)}
+    )
+    found = [one for one in findings(profile_table(table)) if one.kind == "impossible"]
+    assert [(one.column, one.share) for one in found] == [("arr_time", 40 / n)]
+
+
+def test_a_hole_in_the_dates_is_found_and_nights_and_weekends_are_none() -> None:
+    rng = np.random.default_rng(0)
+    days = rng.integers(0, 365, 30_000)
+    seconds = np.datetime64("2025-01-01", "s") + days * 86_400 + rng.integers(8 * 3600, 18 * 3600, 30_000)
+    is_open = (days + 2) % 7 < 5
+    is_lost = (days >= 200) & (days < 221)
+    table = pa.table({"whole": seconds[is_open & ~is_lost][:15_000].astype("datetime64[us]")})
+    (gap,) = (one for one in findings(profile_table(table)) if one.kind == "gap")
+    assert "2025-07-" in gap.message
+    assert gap.share == pytest.approx(22.5 / 365, abs=0.01)
+    open_days = profile_table(pa.table({"whole": seconds[is_open].astype("datetime64[us]")}))
+    assert "gap" not in {one.kind for one in findings(open_days)}
+
+
+@pytest.mark.parametrize(
+    ("words", "kind", "says"),
+    [
+        (["12 kg", "3.5kg", "1,200 kg"], "text", "each in kg"),
+        (["12 kg", "3.5 kg", "7 lb"], "units", "kg 66.7%, lb 33.3%"),
+        (["$5", "$1,250.50", "-3"], "units", "$ 66.7%"),
+        (["12", "-3.5", "1e"], "", ""),
+        (["2025-01-31", "2024-02-01 10:00", "2023-03-01T00:00:00Z"], "text", "dates"),
+        (["007", "012", "113"], "", ""),
+        (["12A", "3B", "7C"], "", ""),
+        (["10.0.0.1", "10.0.0.2", "10.0.1.1"], "", ""),
+    ],
+)
+def test_numbers_dates_and_units_in_text_are_found_and_codes_are_not(words: list[str], kind: str, says: str) -> None:
+    found = [one for one in findings(profile_table(pa.table({"x": words * 30}))) if one.kind in ("text", "units")]
+    assert [one.kind for one in found] == ([kind] if kind else [])
+    assert all(says in one.message for one in found)
+
+
 def test_columns_written_with_the_target_are_found_and_planned_ones_are_not(flights: pa.Table) -> None:
     target, source = target_of(flights, DataSpec("", "arr_delay > 15"))
     names = tuple(name for name in flights.column_names if name != source)

@@ -97,7 +97,7 @@ def test_searching_never_depends_on_the_holdout(tmp_path: Path) -> None:
 
 def test_finds_a_better_model_than_a_stump_and_confirms_it(tmp_path: Path) -> None:
     ledger = MemoryLedger()
-    problem = cancer(tmp_path, "own.py:build_model")
+    problem = replace(cancer(tmp_path, "own.py:build_model"), blocks=8)  # three would leave the interval too wide
     decision = optimize(problem, Rules("portfolio", portfolio), search=Meter(), check=Meter(), ledger=ledger)
     assert decision.winner is not None
     verdict = decision.winner.verdict

@@ -18,7 +18,8 @@ import pytest
 from trimtab.adapters.gpus import Gpus
 from trimtab.core.errors import InputError
 from trimtab.hooks.fits import FitTuner
-from trimtab.hooks.threads import ThreadTuner, better, fewer
+from trimtab.hooks.sizes import EVERY, Batches, Noise
+from trimtab.hooks.threads import Knob, Tuner, better, fewer, threads
 from trimtab.stages.watch import watch_command
 from trimtab.training.allocation.heard import EventFile, Heard
 from trimtab.training.allocation.job import Ended, Moment, Orders, attach, run
@@ -103,7 +104,7 @@ class Training:
     def set(self, count: int) -> None:
         self.threads = count
 
-    def train(self, tuner: ThreadTuner, seconds: float) -> None:
+    def train(self, tuner: Tuner, seconds: float) -> None:
         until = self.now + seconds
         while self.now < until:
             factor = float(np.exp(self._rng.normal(0, self._noise)))
@@ -112,9 +113,9 @@ class Training:
             tuner.step(self)
 
 
-def tuned(training: Training, seconds: float) -> tuple[ThreadTuner, list[dict[str, object]]]:
+def tuned(training: Training, seconds: float) -> tuple[Tuner, list[dict[str, object]]]:
     changes: list[dict[str, object]] = []
-    tuner = ThreadTuner(changes.append, 2, lambda: training.now, lambda: training.used)
+    tuner = Tuner(changes.append, threads(2), lambda: training.now, lambda: training.used)
     training.train(tuner, seconds)
     return tuner, changes
 
@@ -202,10 +203,10 @@ def test_a_memory_request_covers_what_comes() -> None:
         ]
         return [Past(numbers, int(peak)) for numbers, peak in zip(named, peaks, strict=True)]
 
-    seen, coming = past(300), past(300)
+    seen, coming = past(300), past(60)
     requests = [memory_request(seen, one.numbers, risk=0.01) for one in coming]
     over = sum(one.peak_bytes > asked.bytes for one, asked in zip(coming, requests, strict=True))
-    assert over <= 9  # 1 % of 300, and chance
+    assert over <= 4  # 1 % of 60, and chance
     assert requests[0].features[:2] in (("rows", "columns"), ("columns", "rows"))
 
 
@@ -296,12 +297,12 @@ def test_torchs_steps_are_counted_and_its_optimizer_told(tmp_path: Path) -> None
 
 
 LONG = """
-    import time
+    import os, sys
     import numpy as np
     from trimtab import hooks
-    began, a = time.perf_counter(), np.random.default_rng(0).random((300, 300))
+    a = np.random.default_rng(0).random((300, 300))
     def turns():
-        while time.perf_counter() < began + 6:
+        while not os.path.exists(sys.argv[1]):
             yield
     for _ in hooks.steps(turns()):
         a = a @ a
@@ -311,9 +312,12 @@ LONG = """
 
 def test_threads_are_tried_within_a_running_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "2")
-    ended = watched(tmp_path, LONG)
+    enough = tmp_path / "enough"
+    ended = watched(tmp_path, LONG, str(enough), on_change=lambda _: enough.touch())
     assert [(one.what, one.before, one.after) for one in ended.heard.changes][:1] == [("threads", 2, 1)]
-    assert watched(tmp_path, LONG, acts=False).heard.changes == []
+    enough.unlink()
+    looked = watched(tmp_path, LONG, str(enough), acts=False, on_look=lambda now: now.seconds > 3 and enough.touch())
+    assert looked.heard.changes == []
 
 
 def fits(wall: dict[int, float], cpu: dict[int, float], count: int) -> tuple[list[int], list[dict[str, object]]]:
@@ -339,13 +343,122 @@ def test_threads_are_tried_from_one_training_to_the_next() -> None:
     assert alike.count(1) <= 6
 
 
+def epochs(wall: dict[int, float], cpu: dict[int, float], count: int) -> list[int]:
+    """The workers that a loader's epochs were given, one after the other."""
+    clock, given = [0.0, 0.0], []
+    tuner = FitTuner(lambda _: None, 2, lambda: clock[0], lambda: clock[1], "workers of a loader")
+    for _ in range(count):
+        given.append(tuner.begin("loader", 4))
+        clock[0] += wall[given[-1]]
+        clock[1] += cpu[given[-1]]
+        tuner.end(50)
+    return given
+
+
+def test_a_loaders_workers_are_tried_from_one_epoch_to_the_next() -> None:
+    light = epochs({4: 1.2, 2: 0.9, 1: 0.8, 0: 0.4}, {4: 1.6, 2: 1.2, 1: 1.0, 0: 0.4}, 12)
+    assert light == [4, 0, *[0] * 10]
+    heavy = epochs({4: 1.0, 2: 1.3, 1: 2.0, 0: 4.0}, {4: 4.0, 2: 4.0, 1: 4.0, 0: 4.0}, 200)
+    assert heavy.count(4) > 180
+
+
+def grown(scale: float, fixed: float, each: float) -> Batches:
+    """A simulated loop's batches after a while: its noise scale, seconds a batch and seconds an example."""
+    control, clock = Batches(64, 512), [0.0]
+    control.noise.looks, control.noise._signal, control.noise._noise = 10, 1.0, scale
+    knob = Knob(control.name, control.choices, control.worth)
+    tuner = Tuner(lambda _: None, knob, lambda: clock[0], lambda: clock[0])
+    for _ in range(3000):
+        clock[0] += fixed + each * control.get()
+        tuner.step(control)
+    return control
+
+
+def test_batches_grow_where_their_gradients_are_noisy_and_batches_dear() -> None:
+    assert grown(1e4, 0.02, 1e-5).get() == 512
+    assert grown(1.0, 0.02, 1e-5).get() == 64  # larger ones teach nothing more
+    assert grown(1e4, 1e-4, 1e-3).get() == 64  # nor cost less an example
+
+
+def test_learning_rates_go_with_the_batch_and_back() -> None:
+    control = grown(1e4, 0.0, 1e-3)
+    optimizer = SimpleNamespace(param_groups=[{"lr": 0.1, "params": []}])
+    control.stepped(optimizer)
+    control.set(256)
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.1 * 4 * (1e4 + 64) / (1e4 + 256))
+    control.set(64)
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.1)
+
+
+def test_the_noise_scale_is_estimated_from_pairs_of_gradients() -> None:
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    noise, true = Noise(), torch.ones(400) / 20  # of length one
+    for _ in range(60 * EVERY):
+        noise.see([true + torch.randn(400) / 8], 64)  # in batches of 64: a variance of 400 in all
+    assert 250 < noise.scale() < 650
+
+
+BATCHED = """
+    import torch
+    from trimtab import hooks
+    net = torch.nn.Linear(8, 1)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
+    x = torch.randn(1000, 8)
+    for epoch in range(60):
+        seen = []
+        for rows in hooks.batches(len(x), 16, most=64):
+            optimizer.zero_grad()
+            (net(x[rows]) ** 2).mean().backward()
+            optimizer.step()
+            seen += range(rows.start, rows.stop)
+        assert seen == list(range(1000))
+"""
+
+
+def test_every_row_is_in_one_batch_watched_or_not(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    assert watched(tmp_path, BATCHED).exit_code == 0
+    from trimtab import hooks
+
+    assert list(hooks.batches(10, 4, 8)) == [slice(0, 4), slice(4, 8), slice(8, 10)]
+    with pytest.raises(ValueError, match="batches of 8 to 4"):
+        next(hooks.batches(10, 8, 4))
+
+
+LOADER = """
+    import torch
+    from torch.utils.data import DataLoader, TensorDataset
+    torch.manual_seed(0)
+    loader = DataLoader(TensorDataset(torch.arange(600.0)), batch_size=10, shuffle=True, num_workers=2)
+    drawn = 0.0
+    for epoch in range(5):
+        for (rows,) in loader:
+            drawn = 0.9 * drawn + float(rows.sum()) * torch.rand(1).item()
+        print(loader.num_workers, drawn)
+"""
+
+
+def test_rows_and_draws_are_the_same_with_other_workers(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    told = []
+    for acts in (True, False):
+        with (tmp_path / "out").open("wb") as output:
+            ended = watched(tmp_path, LOADER, output=output, acts=acts)
+        assert ended.exit_code == 0
+        assert {one.what for one in ended.heard.changes} <= {"workers of a loader"}
+        told.append((tmp_path / "out").read_text())
+    assert told[0] == told[1]
+    assert told[0].startswith("2 ")
+
+
 FOLDS = """
     import sys
     import lightgbm, numpy as np
     rng = np.random.default_rng(0)
     x = rng.normal(size=(4000, 8)); y = x[:, 0] * x[:, 1] + rng.normal(size=4000)
-    for fold in range(6):
-        model = lightgbm.LGBMRegressor(n_estimators=400, subsample=0.6, subsample_freq=2, n_jobs=2, verbose=-1)
+    for fold in range(5):
+        model = lightgbm.LGBMRegressor(n_estimators=80, subsample=0.6, subsample_freq=2, n_jobs=2, verbose=-1)
         model.fit(x[fold * 500:], y[fold * 500:])
         print(model.n_jobs, model.booster_.params["num_threads"], float(model.predict(x).sum()).hex())
 """

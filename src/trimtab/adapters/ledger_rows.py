@@ -55,18 +55,21 @@ RUNS = sa.Table(
     sa.Index("trimtab_runs_by_time", "began"),
     sa.Index("trimtab_runs_by_name", "name", "began"),
     sa.Index("trimtab_runs_by_status", "status", "began"),
+    sa.Index("trimtab_runs_by_seconds", "seconds"),
+    sa.Index("trimtab_runs_by_cpu_seconds", "cpu_seconds"),
+    sa.Index("trimtab_runs_by_peak_bytes", "peak_bytes"),
 )
 RUN_VALUES = sa.Table(
     "trimtab_run_values",
     METADATA,
-    sa.Column("name", sa.Text, nullable=False),
-    sa.Column("run", sa.String(32), nullable=False),
-    sa.Column("is_metric", sa.Boolean, nullable=False),
+    sa.Column("run", sa.String(32), primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("is_metric", sa.Boolean, primary_key=True),
     sa.Column("number", sa.Float),
     sa.Column("text", sa.Text),
     sa.Index("trimtab_run_values_by_number", "name", "number", "run"),
     sa.Index("trimtab_run_values_by_text", "name", "text", "run"),
-    sa.Index("trimtab_run_values_by_run", "run"),
+    sqlite_with_rowid=False,  # a run's values lie together, and are looked up in the table itself
 )
 GUARDS = {
     "sqlite": (

@@ -2,6 +2,7 @@
 
 PROBLEMS: tuple[str, ...] = (
     "trimtab.cluster.scaling.problem:CAPABILITY",
+    "trimtab.cluster.idling.problem:CAPABILITY",
     "trimtab.cluster.deferring.problem:CAPABILITY",
     "trimtab.cluster.deferring.problem:SPOT",
     "trimtab.cluster.rightsizing.problem:CAPABILITY",

@@ -30,6 +30,10 @@ def dump(value: Any) -> Json:
         return cast(Json, value)
     if kind is float or isinstance(value, float):
         return _finite(float(value))
+    if kind is dict:  # the usual kinds first: abstract ones are slow to tell
+        return {_key(key): dump(one) for key, one in value.items()}
+    if kind is tuple or kind is list:
+        return [dump(one) for one in value]
     if dataclasses.is_dataclass(value):
         return {"is": kind.__name__} | {name: dump(getattr(value, name)) for name in _names(kind)}
     if isinstance(value, Mapping):

@@ -2,7 +2,8 @@
 
     bars    {"kind": "bars", "title", "unit", "rows": [{"label", "value", "low"?, "high"?, "mark"?}], "log"?}
     lines   {"kind": "lines", "title", "x_label", "y_label", "series": [{"name", "x", "y", "low"?, "high"?, "step"?}]}
-    points  {"kind": "points", "title", "x_label", "y_label", "points": [{"x", "y", "label"?, "mark"?}], "x_log"?}
+    points  {"kind": "points", "title", "x_label", "y_label", "points": [{"x", "y", "label"?, "mark"?}], "x_log"?,
+             "front"?: [[x, y]]}
     grid    {"kind": "grid", "title", "rows": [names], "columns": [names], "values": [[0 … 1 or null]]}
     gantt   {"kind": "gantt", "title", "x_label", "rows": [{"label", "from", "until", "runs": [[from, until]]}]}
 
@@ -112,6 +113,9 @@ def _points(plot: Plot) -> str:
     y_range = (min(ys) - pad, max(ys) + pad)
     to_x, to_y = _scale(min(xs), max(xs), LEFT + 8, WIDTH - RIGHT - 60), _scale(*y_range, HEIGHT - BOTTOM, TOP + 18)
     parts = [_axes(plot, (min(xs), max(xs)), y_range, to_x, to_y, is_log=is_log)]
+    edge = sorted((math.log10(x) if is_log else x, y) for x, y in plot.get("front") or ())
+    if edge:
+        parts.append(f'<path class="line s0" d="{_path(_steps([(to_x(x), to_y(y)) for x, y in edge]))}"/>')
     for one, x, y in sorted(zip(points, xs, ys, strict=True), key=lambda each: bool(each[0].get("mark"))):
         radius = 5 if one.get("mark") else 3
         parts.append(f'<circle class="{_colour(one)}" cx="{to_x(x):.1f}" cy="{to_y(y):.1f}" r="{radius}"/>')

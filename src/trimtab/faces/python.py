@@ -30,6 +30,24 @@ def tune(place: Where = ".", *, target: str = "", with_model: bool = True) -> St
     return app.run_stage("tune", Path(place), target=target, with_model=with_model)
 
 
+def shrink(
+    place: Where = ".",
+    *,
+    target: str = "",
+    model: str | None = None,
+    tolerance: float | None = None,
+    requests: float | None = None,
+    budget: float | None = None,
+    with_model: bool = True,
+) -> StageResult:
+    """Choose a smaller model in the place of what `tune` chose, or of today's ("file.py:function").
+
+    `tolerance`: of the metric; `requests`: a month, priced as configured; None: as configured.
+    """
+    terms = app.Terms(model, tolerance, requests, budget)
+    return app.shrink(Path(place), target=target, terms=terms, with_model=with_model)
+
+
 def convert(place: Where = ".", *, with_model: bool = True) -> StageResult:
     """Choose the form in which the model is served."""
     return app.run_stage("convert", Path(place), with_model=with_model)

@@ -44,6 +44,18 @@ def steps(over: Iterable[T], total: int | None = None) -> Iterator[T]:
         session.step(control)
 
 
+def batches(rows: int, size: int, most: int) -> Iterator[slice]:
+    """Slices of so many rows, `size` long; in a torch loop that is watched, up to `most`, where that pays.
+
+    The optimizer's learning rates are scaled with the size (AdaScale), so a schedule should multiply, not set, them.
+    """
+    if not 0 < size <= most:
+        raise ValueError(f"batches of {size} to {most} are none")
+    from trimtab.hooks.sizes import batches as sliced
+
+    yield from sliced(_sessions[-1] if _sessions else None, rows, size, most)
+
+
 def log(step: int | None = None, **metrics: float) -> None:
     """Metrics as they are now."""
     for session in _sessions[-1:]:

@@ -1,12 +1,15 @@
-"""Tries fewer threads from one training to the next, where they cannot be changed within one: searches, k-folds.
+"""Tries a smaller number from one turn to the next, where it cannot be changed within one.
 
+Turns are trainings of a search or a k-fold, with fewer threads; and epochs, with fewer workers of their loader.
 LightGBM fixes some of its threads when a booster is made: changed later, the others still wait for them, and a changed
 parameter draws its random numbers anew. Its limit for the whole process, set before a training, leaves results as they
 are to the last bit. Trainings with one number of threads and the other take turns, compared by the cost of a round.
+torch's loaders fix their workers when an epoch begins; their order of rows is drawn by the first process either way.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -23,19 +26,19 @@ LEAST_SECONDS = 0.05  # of a training: shorter ones say nothing
 
 @dataclass(slots=True)
 class _Kind:
-    """What is known of trainings of one library that were given one number of threads."""
+    """What is known of turns of one kind that the user gave one number."""
 
     own: int
     kept: int
     candidates: list[int]
-    trial: int = 0  # the number that is being tried; 0: none
+    trial: int | None = None  # the number that is being tried
     costs: list[tuple[float, float]] = field(default_factory=list)  # wall and CPU a round: kept, trial, kept, trial
     wait: int = 0
     rest: int = REST
 
 
 class FitTuner:
-    """Ask `begin` how many threads a training gets, tell `end` how many rounds it made."""
+    """Ask `begin` what number a turn gets, tell `end` how many rounds it made."""
 
     def __init__(
         self,
@@ -43,38 +46,47 @@ class FitTuner:
         cores: int,
         wall: Callable[[], float] = time.perf_counter,
         cpu: Callable[[], float] = time.process_time,
+        what: str = "threads of a training",
     ) -> None:
-        self._say, self._cores, self._wall, self._cpu = say, cores, wall, cpu
+        self._say, self._cores, self._wall, self._cpu, self._what = say, cores, wall, cpu, what
         self._kinds: dict[tuple[str, int], _Kind] = {}
         self._now: tuple[_Kind, float, float] | None = None
         self._thread = 0
 
     def begin(self, name: str, own: int) -> int:
-        """A training begins; returns its threads, never more than the user gave it."""
+        """A turn begins; returns its number, never more than the user gave it."""
         if self._now is not None:  # another one is under way, in another thread: their costs cannot be told apart
             return own
-        kind = self._kinds.setdefault((name, own), _Kind(own, own, fewer(own, self._cores)))
-        if not kind.trial and kind.wait <= 0:
+        kind = self._kinds.setdefault((name, own), _Kind(own, own, self._choices(own)))
+        if kind.trial is None and kind.wait <= 0:
             if kind.kept != kind.own and not kind.candidates:
                 kind.trial, kind.kept = kind.kept, kind.own  # against the user's own, again
             elif kind.candidates:
                 kind.trial = kind.candidates.pop(0)
         kind.wait -= 1
-        count = kind.trial if kind.trial and len(kind.costs) % 2 else kind.kept
+        count = kind.trial if kind.trial is not None and len(kind.costs) % 2 else kind.kept
         self._now, self._thread = (kind, self._wall(), self._cpu()), threading.get_ident()
         return count
 
     def end(self, rounds: int) -> None:
-        """The training is done."""
+        """The turn is done."""
         if self._now is None or self._thread != threading.get_ident():
             return
         (kind, wall, cpu), self._now = self._now, None
         took, used = self._wall() - wall, self._cpu() - cpu
-        if not kind.trial or not rounds or took < LEAST_SECONDS:
+        if kind.trial is None or not rounds or took < LEAST_SECONDS:
             return
         kind.costs.append((took / rounds, used / rounds))
         if len(kind.costs) % 2 == 0:
             self._judge(kind)
+
+    def drop(self) -> None:
+        """The turn was broken off: it says nothing."""
+        self._now = None
+
+    def _choices(self, own: int) -> list[int]:
+        """Numbers worth a try. A training needs a thread; a loader without workers reads in the first process."""
+        return fewer(own, self._cores) if self._what.startswith("threads") else [0, *fewer(own, self._cores)]
 
     def _judge(self, kind: _Kind) -> None:
         pairs = list(zip(kind.costs[::2], kind.costs[1::2], strict=True))
@@ -85,15 +97,21 @@ class FitTuner:
             return
         is_better = is_plain or all(wall <= NO_SLOWER and cpu <= CHEAPER for wall, cpu in ratios)
         before, after = kind.kept, kind.trial
+        assert after is not None
         if is_better:
             kind.kept = after
             kind.candidates = [one for one in kind.candidates if one < after]
         kind.rest = REST if is_better else min(1000, 2 * kind.rest)
-        kind.trial, kind.costs, kind.wait = 0, [], 0 if kind.candidates else kind.rest
+        kind.trial, kind.costs, kind.wait = None, [], 0 if kind.candidates else kind.rest
         if not kind.candidates and kind.kept == kind.own:
-            kind.candidates = fewer(kind.own, self._cores)
+            kind.candidates = self._choices(kind.own)
         self._say({
-            "event": "change", "what": "threads of a training", "from": before, "to": after, "is_kept": is_better,
+            "event": "change", "what": self._what, "from": before, "to": after, "is_kept": is_better,
             "wall_ratios": [round(one[0], 4) for one in ratios], "cpu_ratios": [round(one[1], 4) for one in ratios],
             "seconds": 0.0,
         })  # fmt: skip
+
+
+def whole_cpu() -> float:
+    """CPU seconds of this process and of its children that have ended."""
+    return sum(os.times()[:4])

@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from trimtab.hooks.imports import when_imported
+from trimtab.hooks.loaders import hook_loaders
 from trimtab.hooks.session import Session
 
 Current = Callable[[], Session | None]
@@ -33,6 +34,7 @@ def hook_in(current: Current) -> None:
             "lightgbm": hooked(_lightgbm),
             "xgboost": hooked(_xgboost),
             "torch.optim.optimizer": hooked(_torch),
+            "torch.utils.data.dataloader": hooked(hook_loaders),
             "tqdm.std": hooked(_tqdm),
             "sklearn.base": hooked(_sklearn),
             "sklearn.metrics": hooked(_scores),
@@ -181,6 +183,7 @@ def _torch(module: ModuleType, current: Current) -> None:
             if session.is_leader("optimizer", id(optimizer)):  # of several optimizers, one counts
                 session.parameters(type(optimizer).__name__, dict(optimizer.defaults))
                 session.step(control[0])
+                session.stepped(optimizer)
 
     module.register_optimizer_step_post_hook(after_step)
 

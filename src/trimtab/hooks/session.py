@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from trimtab.adapters.cgroups import Groups
-from trimtab.hooks.fits import FitTuner
-from trimtab.hooks.threads import Control, ThreadTuner
+from trimtab.hooks.fits import FitTuner, whole_cpu
+from trimtab.hooks.sizes import Batches
+from trimtab.hooks.threads import Control, Knob, Tuner, threads
 
 Say = Callable[[dict[str, Any]], None]
 
@@ -25,8 +26,10 @@ class Session:
 
     def __init__(self, say: Say, *, acts: bool = False) -> None:
         self.say = say
-        self._tuner = ThreadTuner(say, cores()) if acts else None
+        self._tuner = Tuner(say, threads(cores())) if acts else None
         self.fits = FitTuner(say, cores()) if acts else None
+        self.loaders = FitTuner(say, cores(), cpu=whole_cpu, what="workers of a loader") if acts else None
+        self._batches: tuple[Batches, Tuner] | None = None
         self._lock = threading.Lock()
         self._said, self._done, self._total = 0.0, 0, 0
         self._bar = (0.0, 0.0)
@@ -40,12 +43,37 @@ class Session:
         self._done += 1
         self._total = total or self._total
         if control is not None and self._tuner is not None:
-            self._tuner.step(control)
+            if self._batches is not None and self._batches[1].is_testing:
+                self._tuner.skip()
+            else:
+                self._tuner.step(control)
         now = time.monotonic()
         if now - self._said >= PAUSE:
             self._said = now
             self.say({"event": "progress", "at": now, "done": self._done, "total": self._total})
             self._say_rest()
+
+    def batches_of(self, own: int, most: int) -> Batches | None:
+        """The control of the batch size of loops that begin with this one; None where nothing is to be changed."""
+        if self._tuner is None:
+            return None
+        if self._batches is None or (self._batches[0].own, self._batches[0].most) != (own, most):
+            control = Batches(own, most)
+            self._batches = control, Tuner(self.say, Knob(control.name, control.choices, control.worth))
+        return self._batches[0]
+
+    def batch_done(self, control: Batches) -> None:
+        """A batch of a loop over `hooks.batches` is done."""
+        if self._batches is not None and self._tuner is not None:
+            if self._tuner.is_testing:
+                self._batches[1].skip()
+            else:
+                self._batches[1].step(control)
+
+    def stepped(self, optimizer: Any) -> None:
+        """An optimizer has made a step: its gradients tell what larger batches are worth."""
+        if self._batches is not None:
+            self._batches[0].stepped(optimizer)
 
     def close(self) -> None:
         """The process ends: say the last of what was held back."""

@@ -1,4 +1,6 @@
-"""Tries fewer threads within a running training, in ABAB blocks, and keeps them only where they are better.
+"""Tries another number within a running training, in ABAB blocks, and keeps it only where it is better.
+
+The number is of threads, or of examples in a batch (`sizes`).
 
 Fewer threads often cost far less CPU at the same speed, where others want the cores, a quota holds the job back, or a
 model is small. The user's own setting stays the rival for as long as the job runs: a change that was kept is tried
@@ -25,7 +27,7 @@ REST, LONGEST_REST = 12.0, 600.0  # times as long as a test took; seconds
 
 
 class Control(Protocol):
-    """The number of threads of one training; trainings of one name share what was learnt."""
+    """The number of one training; trainings of one name share what was learnt."""
 
     name: str
 
@@ -34,6 +36,15 @@ class Control(Protocol):
 
     def set(self, count: int) -> None:
         """Have so many from now on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Knob:
+    """What is tuned: which numbers are worth a try against the user's own, and what a step is worth, if not one."""
+
+    what: str
+    choices: Callable[[int], list[int]]
+    worth: Callable[[], float] = lambda: 1.0
 
 
 @dataclass(slots=True)
@@ -61,7 +72,7 @@ class _Test:
     began: float
     blocks: list[_Block] = field(default_factory=lambda: [_Block()])
 
-    def threads(self) -> int:
+    def number(self) -> int:
         return self.new if len(self.blocks) % 2 == 0 else self.old
 
     def is_clear(self) -> bool:
@@ -78,17 +89,17 @@ class _Test:
         return [(new[0] / old[0], new[1] / old[1]) for old, new in pairs]
 
 
-class ThreadTuner:
+class Tuner:
     """Call `step` after every step of the training, from the thread that trains."""
 
     def __init__(
         self,
         say: Callable[[dict[str, Any]], None],
-        cores: int,
+        knob: Knob,
         wall: Callable[[], float] = time.perf_counter,
         cpu: Callable[[], float] = time.process_time,
     ) -> None:
-        self._say, self._cores, self._wall, self._cpu = say, cores, wall, cpu
+        self._say, self._knob, self._wall, self._cpu = say, knob, wall, cpu
         self._control: Control | None = None
         self._test: _Test | None = None
         self._steps = self._own = self._kept = 0
@@ -116,6 +127,15 @@ class ThreadTuner:
         else:
             self._note(self._test, (now - since, spent), count, now)
 
+    @property
+    def is_testing(self) -> bool:
+        """Whether blocks are compared now: nothing else should be changed."""
+        return self._test is not None
+
+    def skip(self) -> None:
+        """A step in which something else is tried."""
+        self._mark = self._wall(), self._cpu(), self._steps
+
     def _start(self, control: Control, now: float) -> None:
         own = control.get()
         is_alike = self._control is not None and (self._control.name, self._own) == (control.name, own)
@@ -123,12 +143,12 @@ class ThreadTuner:
         self._mark = now, self._cpu(), 0
         if is_alike:
             if self._test is not None:  # blocks of two trainings don't compare
-                self._candidates = fewer(self._kept, self._cores)
+                self._candidates = self._knob.choices(self._kept)
             self._set(self._kept)
         else:
             self._own = self._kept = own
             self._ready, self._rest = now + WARM_SECONDS, 0.0
-            self._candidates = fewer(own, self._cores)
+            self._candidates = self._knob.choices(own)
         self._test = None
 
     def _open(self, now: float) -> None:
@@ -137,15 +157,16 @@ class ThreadTuner:
         elif self._kept != self._own:  # is it still better than what the user had?
             self._test = _Test(self._own, self._kept, now)
         else:
-            self._candidates = fewer(self._own, self._cores)
+            self._candidates = self._knob.choices(self._own)
             self._ready = now + 5.0 if not self._candidates else now
             return
         self._set(self._test.old)
 
     def _note(self, test: _Test, chunk: tuple[float, float], steps: int, now: float) -> None:
         block, (wall, cpu) = test.blocks[-1], chunk
-        block.wall.append(wall / steps)
-        block.cpu.append(cpu / steps)
+        done = steps * self._knob.worth()
+        block.wall.append(wall / done)
+        block.cpu.append(cpu / done)
         block.seconds += wall
         if not block.is_full():
             return
@@ -153,7 +174,7 @@ class ThreadTuner:
         is_plain = bool(ratios) and max(ratios[0]) <= PLAIN
         if len(test.blocks) < 4 and not (ratios and (ratios[0][0] > HOPELESS or is_plain)):
             test.blocks.append(_Block())
-            self._set(test.threads())
+            self._set(test.number())
             return
         self._judge(test, ratios, now)
 
@@ -174,7 +195,7 @@ class ThreadTuner:
         self._say(
             {
                 "event": "change",
-                "what": "threads",
+                "what": self._knob.what,
                 "from": test.old,
                 "to": test.new,
                 "is_kept": is_better,
@@ -187,6 +208,11 @@ class ThreadTuner:
     def _set(self, count: int) -> None:
         if self._control is not None:
             self._control.set(count)
+
+
+def threads(cores: int) -> Knob:
+    """Fewer threads, on so many cores."""
+    return Knob("threads", lambda own: fewer(own, cores))
 
 
 def better(wall: float, cpu: float) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from trimtab.core.errors import InputError
 from trimtab.pipeline import Stage
-from trimtab.stages import check, convert, drift, package, retrain, scale, tune
+from trimtab.stages import check, convert, drift, package, retrain, scale, shrink, tune
 
 _LIMITS = ("budget.measurement_seconds", "budget.memory_gb")
 
@@ -17,6 +17,13 @@ STAGES: tuple[Stage, ...] = (
     Stage("retrain", retrain.run, ("production", "prices", "budget.retrain", *_LIMITS), ("check", "tune")),
     Stage("scale", scale.run, ("serving", "traffic", "budget.scale", *_LIMITS), ("package",)),
 )
+
+_SHRINK_READS = ("data", "model", "production", "prices", "traffic", "budget.shrink", *_LIMITS)
+
+
+def shrinking_after(known: tuple[Stage, ...]) -> Stage:
+    """`shrink`, which `trimtab run` leaves out: after those stages before it that have run, of none it depends."""
+    return Stage("shrink", shrink.run, _SHRINK_READS, tuple(stage.name for stage in known))
 
 
 def stages_for(name: str) -> tuple[Stage, ...]:

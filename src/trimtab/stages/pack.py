@@ -11,7 +11,7 @@ from trimtab.adapters.runners.local import LocalRunner
 from trimtab.adapters.sandbox import Confinement
 from trimtab.adapters.sources.tables import fingerprint
 from trimtab.cluster.packing.plan import PackingPlan
-from trimtab.cluster.packing.problem import LEVELS, SEEDS, Packing, allocation, library
+from trimtab.cluster.packing.problem import LEVELS, SEEDS, Packing, allocation, at_most, library
 from trimtab.core.budget import Meter
 from trimtab.core.loop import optimize
 from trimtab.core.model import Decision, Json
@@ -61,13 +61,14 @@ def confined(problem: Packing) -> LocalRunner:
 def _result(problem: Packing, decision: Decision[PackingPlan]) -> StageResult:
     plan = chosen_plan(decision)
     made = {name: _allocated(problem, one) for name, one in {**problem.baselines(), "chosen": plan}.items()}
-    before, after = made["current"], made["chosen"]
+    before, after = (dict(zip(LEVELS, made[name], strict=True)) for name in ("current", "chosen"))
     gpus = problem.fleet.gpus
+    most = np.mean([at_most(problem, "holdout", seed) for seed in range(SEEDS)], axis=0)
     lines = len(plan.program.strip().splitlines())
     row = Row(
         current="spread (Kubernetes' default)",
         chosen=f"program of {lines} lines",
-        saving=f"{gain_text(decision, problem.objective)}; {after[1]:.1%} of the GPUs at 100 % asked for",
+        saving=f"{gain_text(decision, problem.objective)}; {after[1.0]:.1%} of the GPUs at 100 % asked for",
         method=method(decision),
         by=author(decision),
     )
@@ -77,11 +78,11 @@ def _result(problem: Packing, decision: Decision[PackingPlan]) -> StageResult:
         "plan": {"program": plan.program},
         "program": plan.program.strip() + "\n",
         "notes": [
-            f"When pods ask for as many GPUs as there are ({gpus:,.0f}), this rule allocates {after[1]:.2%} of them, "
-            f"today's {before[1]:.2%}; when they ask for 1.3 times as many, {after[2]:.2%} and {before[2]:.2%} "
+            f"When pods ask for as many GPUs as there are ({gpus:,.0f}), this rule allocates {after[1.0]:.2%} of them, "
+            f"today's {before[1.0]:.2%}; when they ask for 1.3 times as many, {after[1.3]:.2%} and {before[1.3]:.2%} "
             f"(pods of the second half of the history, {SEEDS} orders)."
         ],
-        "tables": [_table(made)],
+        "tables": [_table(made, most)],
         "plots": [_bars(made)],
     }
     return StageResult("pack", row, decision_view(decision, problem.objective), facts, (), decision.spent)
@@ -91,8 +92,9 @@ def _allocated(problem: Packing, plan: PackingPlan) -> np.ndarray:
     return np.asarray(np.mean([allocation(problem, plan, "holdout", seed) for seed in range(SEEDS)], axis=0))
 
 
-def _table(made: Mapping[str, np.ndarray]) -> Json:
+def _table(made: Mapping[str, np.ndarray], most: np.ndarray) -> Json:
     rows: list[Json] = [[name, *(f"{one:.2%}" for one in values)] for name, values in made.items()]
+    rows.append(["any placement, at most", *(f"{one:.2%}" for one in most)])
     head: Json = ["rule", *(f"at {level:.0%} asked for" for level in LEVELS)]
     return {"title": "GPUs allocated, unseen half", "head": head, "rows": rows}
 
@@ -100,6 +102,7 @@ def _table(made: Mapping[str, np.ndarray]) -> Json:
 def _bars(made: Mapping[str, np.ndarray]) -> Json:
     marks = {"current": "current", "chosen": "chosen", "fgd": "free"}
     rows: list[Json] = [
-        {"label": name, "value": float(1 - one[1]), "mark": marks.get(name, "")} for name, one in made.items()
+        {"label": name, "value": float(1 - one[LEVELS.index(1.0)]), "mark": marks.get(name, "")}
+        for name, one in made.items()
     ]
     return {"kind": "bars", "title": "Idle share of the GPUs at 100 % asked for", "unit": "", "rows": rows}

@@ -17,6 +17,7 @@ from trimtab.core.events import RolloutMoved
 from trimtab.core.model import Json
 from trimtab.inference.balancing.live import Router
 from trimtab.inference.balancing.live.canary import LEAST_REQUESTS, SETTLING, Canary, Pace, Slot
+from trimtab.inference.balancing.live.choice import chooser
 from trimtab.inference.balancing.live.pair import Pair
 from trimtab.inference.balancing.signature import PICK
 from trimtab.stages.rollout import OPEN, Rollout, onward
@@ -39,7 +40,7 @@ class Routes:
     async def begin(self, text: str) -> None:
         """Put in force what the ledger says, and go on with what was open. Raises ProgramFault."""
         await asyncio.to_thread(compile_program, text, PICK)
-        await self._put(await asyncio.to_thread(self._rollout.in_force, text))
+        await self._router.swap(await asyncio.to_thread(self._rollout.in_force, text))
         await self.take(text)
 
     async def take(self, text: str) -> None:
@@ -78,19 +79,15 @@ class Routes:
                 await self._trial
             self._trial = None
 
-    async def _put(self, text: str) -> None:
-        await asyncio.to_thread(compile_program, text, PICK)
-        self._router.swap(text)
-
     async def _back(self, step: RolloutMoved, because: str, facts: Mapping[str, Json] | None = None) -> None:
         await asyncio.to_thread(self._rollout.move, onward(step, "back", because, facts))
-        await self._put(step.incumbent)
+        await self._router.swap(step.incumbent)
 
     async def _try(self, step: RolloutMoved) -> None:
         """A trial from its open step to its end. If the ledger does not take a step, the incumbent goes on."""
         made = [await asyncio.to_thread(compile_program, text, PICK) for text in (step.incumbent, step.candidate)]
         pair = await asyncio.to_thread(Pair, *made)
-        self._router.choice.use(pair.policy, pair.state)
+        self._router.choice.use(await asyncio.to_thread(chooser, pair.policy), pair.state)
         try:
             await self._judge(step, pair)
         except TrimtabError as error:
@@ -137,7 +134,7 @@ class Routes:
         elif verdict:
             to = onward(step, "full", "no worse by more than the margins", canary.facts())
             await asyncio.to_thread(self._rollout.move, to)
-            await self._put(step.candidate)
+            await self._router.swap(step.candidate)
         else:
             await self._back(step, "it could not be shown to be no worse", canary.facts())
 

@@ -15,4 +15,4 @@ TRAINER = "trimtab.stages.trainer:train_request"
 
 def train_request(recipe: Mapping[str, Any], rows: Dataset) -> Fitted:
     """A fitted model of a Request, given as JSON, on these rows."""
-    return train(Rows(rows), load(Request, dict(recipe))).fitted
+    return train(Rows.of(rows), load(Request, dict(recipe))).fitted

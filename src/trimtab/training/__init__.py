@@ -2,6 +2,7 @@
 
 PROBLEMS: tuple[str, ...] = (
     "trimtab.training.selection.problem:CAPABILITY",
+    "trimtab.training.architecture.problem:CAPABILITY",
     "trimtab.training.scripts.problem:CAPABILITY",
 )
 PARTS: tuple[str, ...] = ("allocation", "tracking")

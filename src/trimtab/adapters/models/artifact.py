@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pickle
@@ -18,7 +19,7 @@ import pyarrow as pa
 
 from trimtab.adapters.models.encoding import Encoding, Matrix
 from trimtab.adapters.models.learn_encoding import encode
-from trimtab.adapters.sources.dataset import Task
+from trimtab.adapters.sources.dataset import QUANTITIES, Task
 from trimtab.core.errors import InputError
 from trimtab.core.model import Json
 
@@ -43,7 +44,7 @@ class Estimator:
     reads_frames: bool = False
 
     def predict(self, data: Any) -> Vector:
-        if self.task == "regression":
+        if self.task in QUANTITIES:
             return np.asarray(self.model.predict(data), float)
         chances = np.asarray(self.model.predict_proba(data), float)
         return chances[:, 1] if self.task == "binary" else chances
@@ -114,6 +115,15 @@ def model_bytes(folder: Path) -> int:
     return sum((folder / name).stat().st_size for name in ("model.txt", "model.pkl") if (folder / name).exists())
 
 
+def predictor_bytes(predictor: Predictor) -> int:
+    """The size of a model as it is written, without writing it."""
+    if not isinstance(predictor, Estimator):
+        return len(predictor.model_to_string())  # type: ignore[attr-defined]
+    counted = _Counted()
+    pickle.dump(predictor, counted, protocol=5)
+    return counted.size
+
+
 def about(folder: Path) -> Mapping[str, Any]:
     """What was written beside the model. Raises InputError."""
     try:
@@ -147,3 +157,15 @@ def _read_predictor(folder: Path) -> Predictor:
         raise ValueError("there is no model.txt and no model.pkl")
     booster: Predictor = lightgbm.Booster(model_file=str(folder / "model.txt"))
     return booster
+
+
+class _Counted(io.RawIOBase):
+    """Counts what is written to it and keeps nothing."""
+
+    def __init__(self) -> None:
+        self.size = 0
+
+    def write(self, chunk: Any) -> int:
+        size = memoryview(chunk).nbytes
+        self.size += size
+        return size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,9 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from trimtab.adapters.models.encoding import Matrix
-from trimtab.adapters.sources.dataset import Task
+from trimtab.adapters.sources.dataset import QUANTITIES, Task
+from trimtab.core.budget import Stopwatch
 
-OBJECTIVES: Mapping[Task, str] = {"binary": "binary", "multiclass": "multiclass", "regression": "regression"}
+OBJECTIVES: Mapping[Task, str] = {
+    "binary": "binary", "multiclass": "multiclass", "regression": "regression", "ranking": "lambdarank",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,7 @@ class Training:
     early_stopping: int = 0  # rounds without a gain on the validation rows; 0: never
     seed: int = 0
     threads: int = 1
+    most_cpu_seconds: float = math.inf  # after which it ends with the trees that it has
 
 
 def full_params(training: Training) -> dict[str, Any]:
@@ -46,9 +51,17 @@ def full_params(training: Training) -> dict[str, Any]:
     return params
 
 
-def dataset(x: Matrix, y: npt.NDArray[np.float64], categorical: Sequence[int], params: Mapping[str, Any]) -> Any:
-    """A binned data set, which several trainings with the same `max_bin` can share."""
-    return lightgbm.Dataset(x, y, categorical_feature=list(categorical), params=dict(params), free_raw_data=False)
+def dataset(
+    x: Matrix,
+    y: npt.NDArray[np.float64],
+    categorical: Sequence[int],
+    params: Mapping[str, Any],
+    groups: Sequence[int] | None = None,
+) -> Any:
+    """A binned data set, which several trainings with the same `max_bin` can share. `groups`: sizes of queries."""
+    return lightgbm.Dataset(
+        x, y, group=groups, categorical_feature=list(categorical), params=dict(params), free_raw_data=False
+    )
 
 
 def fit(
@@ -66,18 +79,38 @@ def fit(
 
 
 def fit_dataset(
-    rows: Any, training: Training, *, valid: tuple[Matrix, npt.NDArray[np.float64]] | None = None
+    rows: Any,
+    training: Training,
+    *,
+    valid: tuple[Matrix, npt.NDArray[np.float64]] | lightgbm.Dataset | None = None,
+    callbacks: Sequence[Callable[..., Any]] = (),
 ) -> lightgbm.Booster:
-    """Train on a data set that is binned already."""
-    callbacks: list[Callable[..., Any]] = []
+    """Train on a data set that is binned already; `valid` may be one, too, if it is binned alike.
+
+    `callbacks` are called after each round.
+    """
+    called = list(callbacks)
     held_out = None
     if valid is not None:
-        held_out = [lightgbm.Dataset(valid[0], valid[1], reference=rows)]
+        held_out = [lightgbm.Dataset(*valid, reference=rows) if isinstance(valid, tuple) else valid]
         if training.early_stopping:
-            callbacks.append(lightgbm.early_stopping(training.early_stopping, verbose=False))
+            called.append(lightgbm.early_stopping(training.early_stopping, verbose=False))
+    if math.isfinite(training.most_cpu_seconds):
+        called.append(_stop_after(training.most_cpu_seconds))
     return lightgbm.train(
-        full_params(training), rows, num_boost_round=training.rounds, valid_sets=held_out, callbacks=callbacks
+        full_params(training), rows, num_boost_round=training.rounds, valid_sets=held_out, callbacks=called
     )
+
+
+def _stop_after(cpu_seconds: float) -> Callable[..., None]:
+    """A callback that ends a training once it has cost so much."""
+    watch = Stopwatch()
+
+    def stop(env: Any) -> None:
+        if watch.read().cpu_seconds > cpu_seconds:
+            raise lightgbm.callback.EarlyStopException(env.iteration, [])
+
+    return stop
 
 
 def averaged(boosters: Sequence[lightgbm.Booster]) -> lightgbm.Booster:
@@ -104,7 +137,7 @@ def averaged(boosters: Sequence[lightgbm.Booster]) -> lightgbm.Booster:
 
 def mean_prediction(predictions: Sequence[npt.NDArray[np.float64]], task: Task) -> npt.NDArray[np.float64]:
     """What `averaged` would predict, from the predictions of its parts: the mean of raw scores."""
-    if task == "regression":
+    if task in QUANTITIES:
         return np.asarray(np.mean(predictions, axis=0))
     logs = [np.log(np.clip(one, 1e-15, 1.0)) for one in predictions]
     if task == "binary":

@@ -35,6 +35,52 @@ class Form:
     predict: Predict
 
 
+@dataclass(frozen=True)
+class Layers:
+    """A linear model or a small network over encoded rows, in numpy alone: what `adapters.models.dense` trains.
+
+    Numbers, missing ones filled, go through the first layer; each word adds a row of its table, whose row 0 is for
+    what is missing or was never seen. Further layers follow a ReLU.
+    """
+
+    task: str
+    numbers: npt.NDArray[np.int64]
+    fill: Vector
+    words: npt.NDArray[np.int64]
+    tables: tuple[Vector, ...]
+    layers: tuple[tuple[Vector, Vector], ...]
+
+    def predict(self, x: Any) -> Vector:
+        """Values, or the scores of classes, as (n,) or (n, k)."""
+        numbers = x[:, self.numbers]
+        (weights, bias), *rest = self.layers
+        found = np.where(np.isnan(numbers), self.fill, numbers) @ weights + bias
+        for place, table in zip(self.words, self.tables, strict=True):
+            codes = x[:, place]
+            # NaN is not below anything: it takes row 0, as rare codes do.
+            found += table[np.where(codes < len(table) - 1, codes + 1, 0).astype(np.int64)]
+        for weights, bias in rest:
+            found = np.maximum(found, 0.0) @ weights + bias
+        return found[:, 0] if found.shape[1] == 1 else found
+
+    def predict_proba(self, x: Any) -> Vector:
+        """The chances of the classes, (n, k)."""
+        scores = self.predict(x)
+        if scores.ndim == 1:
+            chances = 1.0 / (1.0 + np.exp(-np.clip(scores, -700, 700)))
+            return np.column_stack([1.0 - chances, chances])
+        raised = np.exp(scores - scores.max(axis=1, keepdims=True))
+        return np.asarray(raised / raised.sum(axis=1, keepdims=True))
+
+    def save(self, file: Path) -> None:
+        """Write the arrays as .npz."""
+        arrays = {"numbers": self.numbers, "fill": self.fill, "words": self.words}
+        arrays |= {f"table{place}": one for place, one in enumerate(self.tables)}
+        for place, (weights, bias) in enumerate(self.layers):
+            arrays |= {f"weights{place}": weights, f"bias{place}": bias}
+        np.savez(file, allow_pickle=False, **arrays)
+
+
 def load_form(folder: Path, threads: int = 1) -> Form:
     """Read a form's folder. A pickle runs code, and so does a compiled library: load only what you wrote yourself."""
     about = json.loads((folder / "form.json").read_text(encoding="utf-8"))
@@ -97,6 +143,16 @@ def _pickled(folder: Path, about: Mapping[str, Any], threads: int) -> Predict:
     return lambda x: _shaped(np.asarray(model.predict_proba(x), np.float64), task)
 
 
+def _layers(folder: Path, about: Mapping[str, Any], threads: int) -> Predict:
+    task = about["task"]
+    with np.load(folder / "model.npz", allow_pickle=False) as kept:
+        tables = tuple(kept[f"table{place}"] for place in range(len(kept["words"])))
+        depth = sum(name.startswith("weights") for name in kept)
+        layers = tuple((kept[f"weights{place}"], kept[f"bias{place}"]) for place in range(depth))
+        model = Layers(task, kept["numbers"], kept["fill"], kept["words"], tables, layers)
+    return model.predict if task == "regression" else lambda x: _shaped(model.predict_proba(x), task)
+
+
 def _shaped(found: Vector, task: str) -> Vector:
     if task == "binary":
         return found[:, 1]
@@ -109,6 +165,7 @@ LOADERS: Mapping[str, Callable[[Path, Mapping[str, Any], int], Predict]] = {
     "compiled": _compiled,
     "onnx": _onnx,
     "pickle": _pickled,
+    "layers": _layers,
 }
 # What each kind needs beside numpy, by the names of the package index.
 PACKAGES: Mapping[str, tuple[str, ...]] = {
@@ -117,4 +174,5 @@ PACKAGES: Mapping[str, tuple[str, ...]] = {
     "compiled": ("pylignum",),
     "onnx": ("onnxruntime",),
     "pickle": ("scikit-learn",),
+    "layers": (),
 }

@@ -21,6 +21,7 @@ FOR_TASK: Mapping[Task, tuple[str, ...]] = {
     "binary": ("auc", "log_loss", "accuracy", "f1", "brier"),
     "multiclass": ("log_loss", "accuracy", "f1"),
     "regression": ("rmse", "mae", "r2"),
+    "ranking": (),  # scored by query: see training.selection.scoring
 }
 
 

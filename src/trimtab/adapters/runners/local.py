@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from types import TracebackType
 
-from trimtab.adapters.runners.process import WorkerProcess
+from trimtab.adapters.runners.process import Family, WorkerProcess
 from trimtab.adapters.sandbox import Confinement
 from trimtab.core.model import Failure, Spend
 from trimtab.core.ports import Result, Task
@@ -29,6 +29,7 @@ class LocalRunner:
 
     def __init__(self, workers: int = 1, *, threads: int = 1, confinement: Confinement | None = None) -> None:
         self._threads, self._confinement = threads, confinement
+        self._family: Family | None = None  # of the first worker, and all that follow
         self._idle: list[WorkerProcess] = []
         self._busy: set[WorkerProcess] = set()
         self._lock = threading.Lock()
@@ -57,6 +58,8 @@ class LocalRunner:
         while self._idle:
             self._idle.pop().close()
         self._pool.shutdown(wait=True)
+        if self._family is not None:
+            self._family.close()
 
     def __enter__(self) -> LocalRunner:
         return self
@@ -85,10 +88,11 @@ class LocalRunner:
     def _take(self) -> WorkerProcess:
         with self._lock:
             worker = self._idle.pop() if self._idle else None
+            family = self._family = self._family or Family()
         if worker is not None and not worker.is_alive():
             worker.close()
             worker = None
-        worker = worker or WorkerProcess(self._threads, self._confinement)
+        worker = worker or WorkerProcess(self._threads, self._confinement, family.mark)
         with self._lock:
             self._busy.add(worker)
             is_closed = self._is_closed

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO
 
 from trimtab.adapters.meters import TreeMeter, highest_resident, tree
+from trimtab.adapters.runners import sweep
 from trimtab.adapters.runners.worker import receive, send
 from trimtab.adapters.sandbox import Confinement
 from trimtab.core.errors import OutsideError
@@ -30,13 +31,29 @@ LOG_BYTES = 1_000_000  # of output that are kept at most
 MARK = "TRIMTAB_WORKER"  # in the environment of a worker and of all that it starts
 
 
+class Family:
+    """The mark that all workers of a runner share, and a process that ends what bears it when this one is killed."""
+
+    def __init__(self) -> None:
+        self.mark = nested_mark()
+        command = [sys.executable, "-I", "-S", sweep.__file__, str(os.getpid()), self.mark]
+        null = subprocess.DEVNULL
+        # Without an environment: it must not bear the mark of a runner that this process works for.
+        self._sweeper = _opened(command, stdin=null, stdout=null, stderr=null, env={})
+
+    def close(self) -> None:
+        """Give up the watch: the workers have been closed."""
+        self._sweeper.kill()
+        self._sweeper.wait()
+
+
 class WorkerProcess:
     """One child process, started afresh. Raises OutsideError when it cannot be started."""
 
-    def __init__(self, threads: int, confinement: Confinement | None = None) -> None:
+    def __init__(self, threads: int, confinement: Confinement | None, family: str) -> None:
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  closed with the worker
         fcntl.fcntl(self._log, fcntl.F_SETFL, os.O_APPEND)  # so that it can be emptied while the child writes
-        self._mark = f"{MARK}={secrets.token_hex(8)}"
+        self._mark = f"{family}-{secrets.token_hex(8)}"
         reads, to = os.pipe()
         back, writes = os.pipe()
         self._to: BinaryIO = os.fdopen(to, "wb")
@@ -165,17 +182,26 @@ class _Answers:
             os.close(file)
 
 
+def nested_mark() -> str:
+    """A new mark for the environment of children, within the one that this process bears: who ends it, ends them."""
+    return f"{MARK}={os.environ.get(MARK, '')}-{secrets.token_hex(8)}"
+
+
 def _started(pipes: list[str], log: IO[bytes], environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    return _opened(
+        [sys.executable, "-P", "-m", "trimtab.adapters.runners.worker", *pipes],
+        pass_fds=[int(pipe) for pipe in pipes],
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        env=environment,
+    )
+
+
+def _opened(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
     try:
-        return subprocess.Popen(
-            [sys.executable, "-P", "-m", "trimtab.adapters.runners.worker", *pipes],
-            pass_fds=[int(pipe) for pipe in pipes],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,  # a group of its own: Ctrl-C in a terminal is the parent's to answer
-            env=environment,
-        )
+        # A group of its own: Ctrl-C in a terminal is the parent's to answer.
+        return subprocess.Popen(command, start_new_session=True, **options)
     except OSError as error:
         raise OutsideError(f"a worker could not be started: {error}", hint="are processes or memory short?") from error
 
@@ -191,9 +217,7 @@ def end_tree(process: subprocess.Popen[bytes], mark: str, patience_seconds: floa
                 _signal(pid, signal.SIGKILL)
         process.kill()
     process.wait()
-    while (left := _marked(mark)) and time.monotonic() < deadline:
-        for pid in left:
-            _signal(pid, signal.SIGKILL)
+    sweep.end_marked(mark, deadline)
 
 
 def _outcome(answer: dict[str, Any]) -> Returned | Failure:
@@ -216,16 +240,6 @@ def _environment(threads: int, mark: str) -> dict[str, str]:
     # Passive: threads that wait must not spin, which on a busy host costs more than they gain.
     ours = {**dict.fromkeys(names, str(threads)), "OMP_WAIT_POLICY": "passive", "PYTHONUNBUFFERED": "1", name: token}
     return {**os.environ, **ours}
-
-
-def _marked(mark: str) -> list[int]:
-    found = []
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            with contextlib.suppress(OSError):
-                if mark.encode() in Path(f"/proc/{name}/environ").read_bytes():
-                    found.append(int(name))
-    return found
 
 
 def _is_running(pid: int) -> bool:

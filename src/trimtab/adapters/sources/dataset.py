@@ -18,7 +18,8 @@ import pyarrow.compute as pc
 from trimtab.adapters.sources.tables import fingerprint, read_table
 from trimtab.core.errors import InputError
 
-Task: TypeAlias = Literal["binary", "multiclass", "regression"]
+Task: TypeAlias = Literal["binary", "multiclass", "regression", "ranking"]
+QUANTITIES: tuple[Task, ...] = ("regression", "ranking")  # what is predicted is a number, not a class
 Part: TypeAlias = Literal["train", "valid", "search", "holdout", "production"]
 
 TRAIN_SHARE = 0.8  # of the search part; its last fifth is what plans are scored on while searching
@@ -58,17 +59,20 @@ class Dataset:
     classes: tuple[str, ...]  # of a binary or multiclass target, in the order of their numbers
     names: tuple[str, ...]  # the columns that are used
     raw_names: tuple[str, ...] = ()  # those that are dropped as well; empty: the same
+    queries: npt.NDArray[np.int64] | None = None  # of a ranking: the query of each row; a query's rows are adjacent
 
     def __len__(self) -> int:
         return len(self.y)
 
     def rows(self, start: int, stop: int) -> Dataset:
         """The rows from start to before stop, without copying."""
-        return replace(self, table=self.table.slice(start, stop - start), y=self.y[start:stop])
+        queries = None if self.queries is None else self.queries[start:stop]
+        return replace(self, table=self.table.slice(start, stop - start), y=self.y[start:stop], queries=queries)
 
     def take(self, places: npt.NDArray[np.int64]) -> Dataset:
         """The rows at these places."""
-        return replace(self, table=self.table.take(pa.array(places)), y=self.y[places])
+        queries = None if self.queries is None else self.queries[places]
+        return replace(self, table=self.table.take(pa.array(places)), y=self.y[places], queries=queries)
 
 
 def load(spec: DataSpec) -> Dataset:

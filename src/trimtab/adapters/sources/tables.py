@@ -25,6 +25,7 @@ import pyarrow.parquet
 from trimtab.core.errors import InputError
 
 MOST_COLUMNS = 20_000
+HEADER_BYTES = 64 << 20
 SUFFIXES = (".parquet", ".csv", ".csv.gz", ".csv.zip", ".arrow", ".feather")
 
 
@@ -37,11 +38,7 @@ def read_table(path: str | Path) -> pa.Table:
     file = Path(path)
     require_file(file)
     table = _guarded(file, lambda: _read(file))
-    if table.num_columns > MOST_COLUMNS:
-        raise InputError(
-            f"{file} has {table.num_columns:,} columns, at most {MOST_COLUMNS:,} can be used",
-            hint="store wide vectors as features of a model of their own, or drop columns first",
-        )
+    require_width(file, table.num_columns)
     twice = [name for name, count in Counter(table.column_names).items() if count > 1]
     if twice:
         raise InputError(f"{file} has two columns named {twice[0]!r}", hint="give every column a name of its own")
@@ -95,8 +92,18 @@ def require_file(file: Path) -> None:
         raise InputError(f"{file} cannot be read", hint="check its permissions")
 
 
+def require_width(file: Path, columns: int) -> None:
+    """Raise InputError for more columns than can be used."""
+    if columns > MOST_COLUMNS:
+        raise InputError(
+            f"{file} has {columns:,} columns, at most {MOST_COLUMNS:,} can be used",
+            hint="store wide vectors as features of a model of their own, or drop columns first",
+        )
+
+
 def _read(file: Path) -> pa.Table:
     if file.name.endswith(".parquet"):
+        require_width(file, len(pyarrow.parquet.read_schema(file)))  # before much time and memory are spent
         return pyarrow.parquet.read_table(file)
     if file.suffix in (".arrow", ".feather"):
         return pyarrow.feather.read_table(file)
@@ -106,6 +113,7 @@ def _read(file: Path) -> pa.Table:
 
 
 def _read_csv(file: Path) -> pa.Table:
+    _require_header_width(file)
     options = pyarrow.csv.ConvertOptions(strings_can_be_null=True)
     with open_csv(file) as stream:
         try:
@@ -147,6 +155,11 @@ def open_csv(file: Path) -> Iterator[BinaryIO]:
     else:
         with file.open("rb") as plain:
             yield plain
+
+
+def _require_header_width(file: Path) -> None:
+    with open_csv(file) as stream:
+        require_width(file, stream.readline(HEADER_BYTES).count(b",") + 1)
 
 
 def _guarded(file: Path, read: Any) -> pa.Table:

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from trimtab.adapters.programs import compile_program
-from trimtab.cluster.deferring.forecasts import KINDS, Ahead, Table, forecasts
+from trimtab.cluster.deferring.forecasts import BLENDS, KINDS, blend, forecasts
 from trimtab.cluster.deferring.optimum import cheapest_jobs
 from trimtab.cluster.deferring.plan import SpotPlan, WindowPlan
+from trimtab.cluster.deferring.profiles import Ahead, Table
 from trimtab.cluster.deferring.series import Market, Source, read_availability, read_market
 from trimtab.cluster.deferring.spot import COST, FINISH, MARKET, Job, played
 from trimtab.cluster.deferring.windows import (
@@ -128,6 +129,8 @@ def forecast_of(known: Known, within: int, kind: str) -> Table:
     if known.made and Path(known.made).exists():
         with np.load(known.made) as kept:
             return np.ascontiguousarray(kept[kind])
+    if kind in BLENDS:
+        return blend([forecast_of(known, within, part) for part in BLENDS[kind]])
     market = market_of(known.series)
     return np.ascontiguousarray(forecasts(market.values, within, kind, market.day, ahead_of(known)))
 

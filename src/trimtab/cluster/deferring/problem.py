@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from trimtab.cluster.deferring.forecasts import FIRST_DAYS
 from trimtab.cluster.deferring.measure import Hours, Known, Waited, market_of, ran, waited
 from trimtab.cluster.deferring.plan import SpotPlan, WindowPlan
 from trimtab.cluster.deferring.policies import GREEDY, LOWEST, QUANTILE, SPOT_POLICIES, UNIFORM, WINDOW_POLICIES
+from trimtab.cluster.deferring.profiles import FIRST_DAYS
 from trimtab.cluster.deferring.series import Source, read_availability
 from trimtab.cluster.deferring.spot import Job
 from trimtab.cluster.deferring.windows import Starts, Work, cheapest_work, work_at_once
@@ -187,7 +187,7 @@ def window_library(brief: Brief[Any]) -> Sequence[Proposal[WindowPlan]]:
     """The programs that ship, each with the forecasts that it may look at."""
     return [
         Proposal(WindowPlan(kind, text), "library", f"{name}, forecast by {kind}")
-        for kind in ("boosted", "fortnight", "month", "week")
+        for kind in ("blend", "linear", "boosted", "month", "week")
         for name, text in WINDOW_POLICIES.items()
         if name not in ("at once", "quantile")
     ]

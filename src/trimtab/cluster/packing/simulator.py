@@ -31,6 +31,7 @@ FIT = Signature(
         Input("memory_all", "GiB of the node"),
         Input("gpu_all", "GPUs of the node"),
         Input("left", "share that stays free of the GPU that it would share; 0 for whole ones, and without a GPU"),
+        Input("waste", "part of `left` that no usual pods, put together, would fill"),
         Input("whole", "GPUs of the node that stay wholly free"),
         Input("lost", "GPUs of the node that fragmentation loses for the usual pods, before"),
         Input("change", "by how much that grows if the pod goes there"),
@@ -41,6 +42,7 @@ GPUS = 8  # of a node, at most
 CPU, MEMORY, COUNT, SHARE = range(4)
 """Of a kind of pod: cores, GiB, GPUs, and the share of each (1, or less when it shares one)."""
 _SMALL = 1e-9
+_STEPS = 1000  # of a GPU, in which it is shared
 
 
 @numba.njit(cache=True)
@@ -62,6 +64,18 @@ def _lost(cpu: float, memory: float, free: Any, gpus: int, kinds: Any, weights: 
                     unusable += free[gpu]
         lost += weights[kind] * (unusable if count > 0 and fitting >= count else total)
     return lost
+
+
+@numba.njit(cache=True)
+def _wastes(kinds: Any) -> Any:
+    """Of each share that may be left of a GPU, in steps: what stays free however usual pods fill it."""
+    wastes = np.arange(_STEPS + 1) / _STEPS
+    for left in range(1, _STEPS + 1):
+        for kind in range(len(kinds)):
+            share = int(np.ceil(kinds[kind, SHARE] * _STEPS - 1e-6))
+            if kinds[kind, COUNT] == 1 and 0 < share <= left:
+                wastes[left] = min(wastes[left], wastes[left - share])
+    return wastes
 
 
 @numba.njit(cache=True)
@@ -98,7 +112,7 @@ def _change(room: Any, free: Any, gpus: int, pod: Any, gpu: int, before: float, 
 
 
 @numba.njit(cache=True)
-def _look(inputs: Any, size: Any, room: Any, free: Any, pod: Any, gpu: int) -> None:
+def _look(inputs: Any, size: Any, room: Any, free: Any, pod: Any, gpu: int, wastes: Any) -> None:
     """What a program is told of a place, but for what is lost."""
     total, whole = 0.0, 0.0
     for one in range(int(size[2])):
@@ -107,13 +121,14 @@ def _look(inputs: Any, size: Any, room: Any, free: Any, pod: Any, gpu: int) -> N
     inputs[0], inputs[1], inputs[2] = pod[CPU], pod[MEMORY], pod[COUNT] * pod[SHARE]
     inputs[3], inputs[4], inputs[5] = room[0], room[1], total
     inputs[6], inputs[7], inputs[8] = size[0], size[1], size[2]
-    inputs[9], inputs[10] = 0.0, whole
+    inputs[9], inputs[10], inputs[11] = 0.0, 0.0, whole
     if pod[COUNT] > 0:
         if pod[SHARE] < 1.0 - _SMALL:
             inputs[9] = free[gpu] - pod[SHARE]
-            inputs[10] = whole - (1.0 if free[gpu] > 1.0 - _SMALL else 0.0)
+            inputs[10] = wastes[int(max(0.0, inputs[9]) * _STEPS + 1e-6)]
+            inputs[11] = whole - (1.0 if free[gpu] > 1.0 - _SMALL else 0.0)
         else:
-            inputs[10] = whole - pod[COUNT]
+            inputs[11] = whole - pod[COUNT]
 
 
 @numba.njit(cache=True)
@@ -128,7 +143,7 @@ def _is_new(free: Any, gpu: int) -> bool:
 @numba.njit(cache=True)
 def _best(size: Any, room: Any, free: Any, pod: Any, lost: float, mix: Any, policy: Any) -> Any:
     """(score, GPU) of the best place for a pod on a node; (inf, 0): there is none."""
-    usual, weights, looks, inputs, state = mix
+    usual, weights, wastes, looks, inputs, state = mix
     gpus, best, which = int(size[2]), np.inf, 0
     if not _fits(room, free, gpus, pod):
         return best, which
@@ -136,15 +151,16 @@ def _best(size: Any, room: Any, free: Any, pod: Any, lost: float, mix: Any, poli
     for gpu in range(gpus if is_shared else 1):
         if is_shared and (free[gpu] < pod[SHARE] - _SMALL or not _is_new(free, gpu)):
             continue
-        _look(inputs, size, room, free, pod, gpu)
-        inputs[11] = lost
-        inputs[12] = _change(room, free, gpus, pod, gpu, lost, usual, weights) if looks else 0.0
+        _look(inputs, size, room, free, pod, gpu, wastes)
+        inputs[12] = lost
+        inputs[13] = _change(room, free, gpus, pod, gpu, lost, usual, weights) if looks else 0.0
         score = policy(inputs, state)
         if score < best:
             best, which = score, gpu
     return best, which
 
 
+_WIDTH = FIT.width
 _F1, _F2 = numba.f8[::1], numba.f8[:, ::1]
 
 
@@ -160,7 +176,7 @@ def fill(sizes: Any, kinds: Any, arrivals: Any, usual: Any, weights: Any, looks:
     rooms, free, lost = sizes[:, :2].copy(), np.zeros((nodes, GPUS)), np.zeros(nodes)
     version, known = np.zeros(nodes, np.int64), np.full((most, nodes), -1, np.int64)
     scores, places = np.zeros((most, nodes)), np.zeros((most, nodes), np.int8)
-    mix = (usual, weights, looks, np.zeros(13), np.zeros(1))
+    mix = (usual, weights, _wastes(usual), looks, np.zeros(_WIDTH), np.zeros(1))
     for node in range(nodes):
         gpus = int(sizes[node, 2])
         free[node, :gpus] = 1.0

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from trimtab.cluster.rightsizing.looks import Series, look
-from trimtab.cluster.rightsizing.rule import Rule, drawn, signs_of
+from trimtab.cluster.rightsizing.rule import SIGNS, Rule, drawn, signs_of
 
 CUTS = ((0.0, 0.5, 1.0), (0.0, 0.4, 0.8), (0.0, 0.3, 0.6), (0.1, 0.5, 0.9), (0.2, 0.6, 1.0), (0.4, 0.7, 1.0))
 """From where, until where it is past, until where it is future: shares of a pod's past."""
@@ -66,7 +66,8 @@ def without(cuts: Sequence[Cut], left_out: frozenset[int]) -> tuple[Cut, ...]:
 def learnt(cuts: Sequence[Cut], risk: float, *, horizon: float = 1.0, draws: int = 1500, seed: int = 0) -> Learnt:
     """Of drawn rules, each calibrated, the one that leaves least idle; `horizon`: asked for, in pasts' lengths."""
     rng = np.random.default_rng(seed)
-    best, least = Learnt(Rule((1.0,) + (0.0,) * 10, factor=0.15), 1.0), np.inf  # KRR's 15 %: nothing to learn from
+    krr = Rule((1.0,) + (0.0,) * (len(SIGNS) - 1), factor=0.15)  # where there is nothing to learn from
+    best, least = Learnt(krr, 1.0), np.inf
     for _ in range(draws if cuts else 0):
         rule = drawn(rng)
         levels = [rule.levels(cut.looks) for cut in cuts]

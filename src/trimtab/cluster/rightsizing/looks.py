@@ -11,7 +11,7 @@ from trimtab.adapters.programs import Input, Signature
 
 Series = npt.NDArray[np.float64]
 
-IN_UNITS = ("peak", "recent", "mean", "median", "p95", "p99", "spread", "steps")
+IN_UNITS = ("peak", "recent", "mean", "median", "p95", "p99", "spread", "steps", "jump", "least", "usual")
 PLAIN = ("growth_of_peak", "growth_of_mean", "samples")
 QUARTERS = 4
 STARVED = 1e-3  # of the fleet's median peak: what a pod that used nothing counts as
@@ -19,7 +19,7 @@ STARVED = 1e-3  # of the fleet's median peak: what a pod that used nothing count
 REQUEST = Signature(
     "request",
     (
-        Input("peak", "highest use of the past, in the resource's unit, as are the others up to `steps`"),
+        Input("peak", "highest use of the past, in the resource's unit, as are the others up to `usual`"),
         Input("recent", "highest use of the last quarter of the past"),
         Input("mean", "mean use"),
         Input("median", "median use"),
@@ -27,6 +27,9 @@ REQUEST = Signature(
         Input("p99", "99th percentile of the use"),
         Input("spread", "standard deviation of the use"),
         Input("steps", "standard deviation of the change from one sample to the next"),
+        Input("jump", "highest rise from one sample to the next"),
+        Input("least", "lowest use but for the first quarter of the past, in which a pod may still start"),
+        Input("usual", "median of the highest uses of all pods"),
         Input("growth_of_peak", "highest use of the second half of the past over that of the first half, less 1"),
         Input("growth_of_mean", "mean use of the second half over that of the first half, less 1"),
         Input("samples", "how many samples the past has"),
@@ -54,10 +57,12 @@ def look(past: Series, floor: float) -> tuple[float, Series]:
     tops = [float(part.max()) for part in np.array_split(share, QUARTERS) if len(part)]
     tops = [tops[0]] * (QUARTERS - len(tops)) + tops
     median, p95, p99 = np.quantile(share, (0.5, 0.95, 0.99))
-    steps = float(np.diff(share).std()) if count > 1 else 0.0
+    rises = np.diff(share) if count > 1 else np.zeros(1)
+    least = float(share[count // QUARTERS :].min())
     growth_of_peak = float(late.max()) / max(float(early.max()), STARVED) - 1.0
     growth_of_mean = float(late.mean()) / max(float(early.mean()), STARVED) - 1.0
-    seen = (1.0, tops[-1], float(share.mean()), median, p95, p99, float(share.std()), steps)
+    spreads = (float(share.std()), float(rises.std()), max(0.0, float(rises.max())))
+    seen = (1.0, tops[-1], float(share.mean()), median, p95, p99, *spreads, least, floor / STARVED / peak)
     return peak, np.array((*seen, growth_of_peak, growth_of_mean, count, *reversed(tops)))
 
 

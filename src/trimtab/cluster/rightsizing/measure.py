@@ -58,7 +58,7 @@ def made_for(plan: SizingPlan, view: View, risk: float, apart: Sequence[int] = (
     """Requests for the pods at the places `apart`, learnt from the others; or for all, learnt from all."""
     places = list(apart) or list(range(len(view.pasts)))
     if plan.kind not in ("learnt", "program"):
-        return Made(np.array([_simple(plan, view, place) for place in places]), 1.0, "")
+        return Made(_possible(np.array([_simple(plan, view, place) for place in places]), view), 1.0, "")
     cuts, horizon = view.cuts(plan.window), 1.0 / plan.window
     if apart:
         cuts = without(cuts, frozenset(apart))
@@ -70,9 +70,13 @@ def made_for(plan: SizingPlan, view: View, risk: float, apart: Sequence[int] = (
         factor, vouched = _factor(plan, cuts, plan.trust * risk, horizon)
         levels, margins = _answers(plan.program, peaks, looks)
         wanted, text = levels + factor * margins, _text(plan, factor)
-    requests = np.clip(wanted * peaks, view.floor * OVER, LARGEST)
-    # What a share is of cannot be exceeded.
-    return Made(np.minimum(requests, 1.0) if view.fleet.is_share else requests, vouched, text)
+    return Made(_possible(wanted * peaks, view), vouched, text)
+
+
+def _possible(requests: Series, view: View) -> Series:
+    """Something is always asked for; and what a share is of cannot be exceeded."""
+    most = 1.0 if view.fleet.is_share else LARGEST
+    return np.asarray(np.clip(requests, view.floor * OVER, most))
 
 
 def outcomes(requests: Series, futures: Sequence[Series]) -> tuple[Series, npt.NDArray[np.bool_]]:
@@ -103,7 +107,7 @@ def _simple(plan: SizingPlan, view: View, place: int) -> float:
         found = recommended(view.times[place], past, plan.quantile, first, is_memory=resource != "cpu")
         return found * (1.0 + plan.margin)
     if plan.kind == "krr":
-        return max(view.floor * OVER, float(np.quantile(past, plan.percentile)) * (1.0 + plan.margin))
+        return float(np.quantile(past, plan.percentile)) * (1.0 + plan.margin)
     if pod.requested is None:
         raise ValueError(f"what the pod {pod.name} requests today is not known")
     return pod.requested

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from trimtab.cluster.rightsizing.looks import Series
+from trimtab.cluster.rightsizing.looks import IN_UNITS, Series
 from trimtab.cluster.rightsizing.measure import View, made_for, outcomes
 from trimtab.cluster.rightsizing.plan import KRR, KRR_MEMORY, SizingPlan, peers
 from trimtab.cluster.rightsizing.programs import LIBRARY
@@ -84,8 +84,8 @@ class Rightsizing:
                 name: _quantiles(looks[:, place])
                 for place, name in ((1, "recent"), (2, "mean"), (4, "p95"), (5, "p99"), (6, "spread"), (7, "steps"))
             },
-            "growth_of_peak": _quantiles(looks[:, 8]),
-            "samples": _quantiles(looks[:, 10]),
+            "growth_of_peak": _quantiles(looks[:, len(IN_UNITS)]),
+            "samples": _quantiles(looks[:, len(IN_UNITS) + 2]),
         }
         return Evidence(facts, Path(self.source).name, datetime.now(UTC))
 

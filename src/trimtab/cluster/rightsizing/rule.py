@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trimtab.cluster.rightsizing.looks import PLAIN, REQUEST, Series
+from trimtab.cluster.rightsizing.looks import IN_UNITS, PLAIN, REQUEST, Series
 
 SIGNS: dict[str, str] = {
     "1": "1",
@@ -20,6 +20,10 @@ SIGNS: dict[str, str] = {
     "growth_of_mean": "min(9, max(0, growth_of_mean))",
     "lowest_quarter": "1 - min(tops[0], tops[1], tops[2], tops[3]) / peak",
     "fewness": "1 / sqrt(samples)",
+    "jump": "jump / peak",
+    "swing": "1 - least / peak",
+    "smallness": "min(9, usual / peak)",
+    "swing_of_the_small": "(1 - least / peak) * min(9, usual / peak)",
 }
 """Signs of unrest, as they stand in a program."""
 UNCAPPED = 9.0
@@ -46,11 +50,14 @@ class Rule:
 
 def signs_of(looks: Series) -> Series:
     """(pods, signs): the signs of unrest of each look."""
-    _, _, mean, median, p95, p99, spread, steps, peak_growth, mean_growth, samples = looks.T[: 8 + len(PLAIN)]
-    lowest = looks[:, 8 + len(PLAIN) :].min(axis=1)
+    first = len(IN_UNITS) + len(PLAIN)
+    _, _, mean, median, p95, p99, spread, steps, jump, least, usual = looks.T[: len(IN_UNITS)]
+    peak_growth, mean_growth, samples = looks.T[len(IN_UNITS) : first]
+    lowest, smallness = looks[:, first:].min(axis=1), np.minimum(9.0, usual)
     columns = (
         np.ones(len(looks)), spread, 1.0 - p95, 1.0 - p99, 1.0 - mean, p95 - median, steps,
         np.clip(peak_growth, 0.0, 9.0), np.clip(mean_growth, 0.0, 9.0), 1.0 - lowest, 1.0 / np.sqrt(samples),
+        jump, 1.0 - least, smallness, (1.0 - least) * smallness,
     )  # fmt: skip
     return np.column_stack(columns)
 

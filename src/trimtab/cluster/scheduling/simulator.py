@@ -11,10 +11,10 @@ from typing import Any
 import numba
 import numpy as np
 
-from trimtab.adapters.programs import POLICY
+from trimtab.adapters.programs import POLICY, Policy, borrowed
 from trimtab.cluster.scheduling.dispatch import C_BASE, C_SIZE, fill, preempt, stop, wait
 from trimtab.cluster.scheduling.jobs import FINISH, SCORE, SUBMIT, sift_down
-from trimtab.cluster.scheduling.nodes import empty_nodes
+from trimtab.cluster.scheduling.nodes import COUNT, SIZE, empty_nodes
 from trimtab.cluster.scheduling.priority import (
     AGES,
     EVENTS,
@@ -45,37 +45,37 @@ def _review(world: Any, classes: Any, queue: Any, policy: Any, floats: Any, ints
             sift_down(queue[0], queue[2], queue[4][:0], base, at, size)
 
 
-_WIDTH = PRIORITY.width
 _F1, _F2, _I1, _I2 = numba.f8[::1], numba.f8[:, ::1], numba.i8[::1], numba.i8[:, ::1]
+_LOOKS, _TRIED = numba.f4[:, :, ::1], numba.b1[::1]
+_WORLD = (_F1, _F1, _LOOKS, _F1, _F1, _F1, _F1)
+_CLUSTER, _QUEUE = (_I2, _I2, _I1, _F1, _F1), (_I1, _I1, _F1, _F1, _I1)
 
 
-@numba.njit(numba.f8[::1](_F2, _I2, numba.f4[:, :, ::1], _F1, _I2, _I2, _F1, _F1, _F1, _F2, POLICY), cache=True)
-def run_jobs(
-    floats: Any, ints: Any, looks: Any, edges: Any, classes: Any, groups: Any, speeds: Any, quotas: Any, options: Any,
-    segments: Any, policy: Any,
-) -> Any:  # fmt: skip
-    """Run all jobs (rows of `floats` and `ints`, in the order of submission) to their end; the rows are written to.
-
-    looks: (2, jobs, edges) work left and rank by work done; edges: seconds; segments: rows to write (job, from, until,
-    group) into, as many as there is room for. Returns the clock (`priority.NOW` …).
-    """
+# numba's cache looks at the time of this file only: touch it when a kernel of another file has changed.
+@numba.njit(
+    numba.void(
+        _F2, _I2, _I2, _F2, _TRIED, numba.types.Tuple(_WORLD), numba.types.Tuple(_CLUSTER), numba.types.Tuple(_QUEUE),
+        POLICY,
+    ),
+    cache=True,
+)  # fmt: skip
+def _run(
+    floats: Any, ints: Any, classes: Any, segments: Any, tried: Any, world: Any, cluster: Any, queue: Any, policy: Any
+) -> None:  # fmt: skip
+    """Run all jobs to their end; the tables are written to."""
+    floats, ints, classes, segments, tried = (
+        borrowed(floats), borrowed(ints), borrowed(classes), borrowed(segments), borrowed(tried),
+    )  # fmt: skip
+    clock, edges, looks, options, tenants, inputs, state = world
+    clock, options = borrowed(clock), borrowed(options)
+    world = (
+        clock, borrowed(edges), borrowed(looks), options, borrowed(tenants), borrowed(inputs), borrowed(state),
+    )  # fmt: skip
+    groups, nodes, buckets, speeds, quotas = cluster
+    cluster = (borrowed(groups), borrowed(nodes), borrowed(buckets), borrowed(speeds), borrowed(quotas))
+    waiting, running, scores, ends, places = queue
+    queue = (borrowed(waiting), borrowed(running), borrowed(scores), borrowed(ends), borrowed(places))
     count = len(floats)
-    clock, tenants = np.zeros(7), np.zeros(len(quotas) + 1)
-    nodes, buckets = empty_nodes(groups)
-    for group in groups:
-        tenants[0] += group[0] * group[1]
-    inputs, state = np.zeros(_WIDTH), np.zeros(1)
-    world = (clock, edges, looks, options, tenants, inputs, state)
-    cluster = (groups, nodes, buckets, speeds, quotas)
-    # Of what waits and of what runs: jobs and keys; and where a running job is in its heap.
-    queue = (
-        np.zeros(count, np.int64),
-        np.zeros(count, np.int64),
-        np.zeros(count),
-        np.zeros(count),
-        np.zeros(count, np.int64),
-    )
-    tried = np.zeros(len(classes), np.bool_)
     arrived, review = 0, options[REVIEW] if options[REVIEW] > 0 else np.inf
     while arrived < count or clock[RUNNING] > 0:
         now = floats[arrived, SUBMIT] if arrived < count else np.inf
@@ -106,4 +106,24 @@ def run_jobs(
             while clock[WAITING] > 0 and preempt(world, cluster, classes, queue, segments, policy, floats, ints):
                 clock[EVENTS] += 1
                 fill(world, cluster, classes, queue, tried, policy, floats, ints)
+
+
+def run_jobs(
+    floats: Any, ints: Any, looks: Any, edges: Any, classes: Any, groups: Any, speeds: Any, quotas: Any, options: Any,
+    segments: Any, policy: Policy,
+) -> Any:  # fmt: skip
+    """Run all jobs (rows of `floats` and `ints`, in the order of submission) to their end; the rows are written to.
+
+    looks: (2, jobs, edges) work left and rank by work done; edges: seconds; segments: rows to write (job, from, until,
+    group) into, as many as there is room for. Returns the clock (`priority.NOW` …).
+    """
+    count, clock, tenants = len(floats), np.zeros(7), np.zeros(len(quotas) + 1)
+    tenants[0] = (groups[:, SIZE] * groups[:, COUNT]).sum()
+    nodes, buckets = empty_nodes(groups)
+    world = (clock, edges, looks, options, tenants, np.zeros(PRIORITY.width), np.zeros(1))
+    # Of what waits and of what runs: jobs and keys; and where a running job is in its heap.
+    waiting, running, places = (np.zeros(count, np.int64) for _ in range(3))
+    queue = (waiting, running, np.zeros(count), np.zeros(count), places)
+    tried = np.zeros(len(classes), np.bool_)
+    _run(floats, ints, classes, segments, tried, world, (groups, nodes, buckets, speeds, quotas), queue, policy)
     return clock

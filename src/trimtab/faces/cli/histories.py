@@ -63,6 +63,13 @@ def scale(trace: Path, budget: float, target: str, output: Output) -> None:
     finish(scale_file(trace, budget, target), [trace], output)
 
 
+def idle(calls: Path, function: str, load_seconds: float, budget: float, output: Output) -> None:
+    """`trimtab scale calls.csv --to-zero`."""
+    from trimtab.stages.idle import idle_file
+
+    finish(idle_file(calls, function, load_seconds, budget), [calls], output)
+
+
 def balance(requests: Path, shape: tuple[int, int, int], speeds: str, load: float, output: Output) -> None:
     """`trimtab balance requests.csv`; shape: backends, routers, slots of a backend."""
     from trimtab.inference.balancing.measure import Fleet

@@ -138,14 +138,22 @@ def scale(
     certificate: Certificate = None,
     budget: Annotated[float, typer.Option(help="CPU seconds of search, for a .csv")] = 60.0,
     save: Save = None,
+    to_zero: Annotated[bool, typer.Option("--to-zero", help="when idle replicas go, for a file of calls")] = False,
+    function: Annotated[str, typer.Option(help="with --to-zero: the column that tells functions apart")] = "",
+    load_seconds: Annotated[float, typer.Option(help="with --to-zero: what loading a replica takes")] = 30.0,
     manifests: Manifests = None,
     workload: Annotated[str, typer.Option(help="the Deployment that they scale: NAME, or NAMESPACE/NAME")] = "web",
 ) -> None:
     """Choose the replica policy, by replaying the traffic (of a pipeline, or a .csv of times or rates)."""
     from trimtab.faces.cli import commands, histories
 
-    if place.suffix == ".csv" and not target:
-        histories.scale(place, budget, workload, histories.Output(save, certificate, as_json, manifests))
+    if to_zero and manifests is not None:
+        raise typer.BadParameter("--manifests does not go with --to-zero")
+    output = histories.Output(save, certificate, as_json, manifests)
+    if to_zero:
+        histories.idle(place, function, load_seconds, budget, output)
+    elif place.suffix == ".csv" and not target:
+        histories.scale(place, budget, workload, output)
     else:
         commands.stage("scale", place, target, as_json=as_json, with_model=not no_model)
 

@@ -9,7 +9,7 @@ import typer
 
 from trimtab.core.errors import InputError
 from trimtab.faces.cli.groups import DEFAULT_VERB, WithDefault
-from trimtab.faces.cli.options import TRAINING, AsJson, Certificate, Folder
+from trimtab.faces.cli.options import TRAINING, AsJson, Certificate, Folder, NoModel, Place, Target
 
 HERE = Path(".")
 UNITS = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
@@ -106,6 +106,26 @@ def speedup(
 
     found = scripts.Wish(script, tuple(arguments or ()), metric, goal, tolerance, budget, python)
     scripts.speedup(found, certificate, as_json=as_json, is_applied=apply)
+
+
+@app.command(rich_help_panel=TRAINING)
+def shrink(
+    place: Place = HERE,
+    target: Target = "",
+    model: Annotated[str | None, typer.Option(help="today's, as 'file.py:function'; a torch module may be one")] = None,
+    tolerance: Annotated[float | None, typer.Option(help="of the metric, in its own unit, that may be lost")] = None,
+    requests: Annotated[float | None, typer.Option(help="a month; without, the cheapest prediction wins")] = None,
+    budget: Annotated[float | None, typer.Option(help="CPU seconds of search")] = None,
+    certificate: Certificate = None,
+    as_json: AsJson = False,
+    no_model: NoModel = False,
+) -> None:
+    """Find smaller models that are nearly as good; plot quality against what they cost; choose by your prices."""
+    from trimtab.app import Terms
+    from trimtab.faces.cli import scripts
+
+    terms = Terms(model, tolerance, requests, budget)
+    scripts.shrink(scripts.Table(place, target), terms, certificate, as_json=as_json, with_model=not no_model)
 
 
 Where = Annotated[list[str] | None, typer.Option(help="such as 'auc >= 0.9' or 'status = done'; all must hold")]

@@ -11,7 +11,6 @@ from typing import Any
 
 import numba
 import numpy as np
-from numba.extending import intrinsic
 
 FIFO, SHARED = 0, 1
 
@@ -33,24 +32,6 @@ SLOTS, ANSWERING, HEAD, TAIL, COUNT, DISCIPLINE = range(6)
 REPORT = 5  # numbers: in flight, expected work (s), elapsed (s), latency at this level (s), seconds for an expected one
 _SERVICE_MEMORY = 1 / 200  # weight of one request in the mean that a backend reports
 _LEVEL_MEMORY = 0.1
-
-
-@intrinsic
-def _borrowed(context: Any, array: Any) -> Any:
-    """An array without its count of references: calls with it are then free of atomic instructions (half the time).
-
-    For the arguments of a kernel only: whoever calls it holds them.
-    """
-
-    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        made = context.make_array(array)(context, builder, arguments[0])
-        made.meminfo = made.meminfo.type(None)
-        return made._getvalue()
-
-    return array(array), code
-
-
-borrowed: Any = _borrowed
 
 
 def new_backends(speed: Any, slots: Any, discipline: int) -> Any:

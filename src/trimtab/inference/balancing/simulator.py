@@ -16,7 +16,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from trimtab.adapters.programs import POLICY, Policy
+from trimtab.adapters.programs import POLICY, Policy, borrowed
 from trimtab.inference.balancing.backends import (
     CAME,
     EXPECTED,
@@ -24,7 +24,6 @@ from trimtab.inference.balancing.backends import (
     REPORT,
     ROUTER,
     SAID,
-    borrowed,
     bring,
     new_backends,
     place,

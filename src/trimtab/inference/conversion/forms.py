@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from trimtab.adapters.models.artifact import Estimator, Fitted, load_fitted
+from trimtab.adapters.models.form import Layers
 from trimtab.core.model import Json
 from trimtab.core.wire import digest
 from trimtab.inference.conversion.plan import FormPlan
@@ -82,11 +83,14 @@ def _write_model(fitted: Fitted, plan: FormPlan, folder: Path) -> str:
 def _write_estimator(fitted: Fitted, estimator: Estimator, plan: FormPlan, folder: Path) -> str:
     if plan.trees < 1:
         raise ValueError("only boosted trees can be cut short")
+    if plan.form == "native" and isinstance(estimator.model, Layers):
+        estimator.model.save(folder / "model.npz")
+        return "layers"
     if plan.form == "native":
         # The user's object itself, not our wrapper: a service knows nothing of trimtab.
         (folder / "model.pkl").write_bytes(pickle.dumps(estimator.model, protocol=5))
         return "pickle"
-    if plan.form != "onnx":
+    if plan.form != "onnx" or isinstance(estimator.model, Layers):
         raise ValueError(f"{plan.form} is a form of LightGBM models, not of a {type(estimator.model).__name__}")
     if estimator.reads_frames:
         raise ValueError("a pipeline that reads raw columns is not converted")

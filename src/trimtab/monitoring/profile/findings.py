@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
 from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
 
 from trimtab.core.model import Json
 from trimtab.monitoring.profile.profile import Column, NumberColumn, Profile, WordColumn
 
 Kind = Literal[
     "missing", "all_missing", "constant", "near_constant", "impossible", "outlying", "infinite", "duplicated",
-    "duplicate_rows", "identifier", "spelling", "skipped", "leaking", "later",
+    "duplicate_rows", "identifier", "spelling", "units", "text", "gap", "skipped", "leaking", "later",
 ]  # fmt: skip
 
 MISSING_SHARE = 0.05
@@ -22,6 +28,20 @@ MOST_OUTLYING_SHARE = 0.01  # more than that is a long tail, not an error
 NEGATIVE_SHARE = 0.002  # so few negative values beside so many others are suspect
 IDENTIFIER_SHARE = 0.5
 DUPLICATE_ROWS_SHARE = 0.001
+GAP_SHARE = 0.01  # of the time that a table spans
+YEAR_1, YEAR_10000 = -62_135_596_800, 253_402_300_800  # in seconds: what can be written as a date
+MOST_GAPS = 3  # more of them are a rhythm, such as nights
+WRITTEN_SHARE = 0.95  # of the values must look like numbers or dates to be taken for such
+CLOCK_ERRORS = 0.05  # more values than that which are no time: it is no clock
+MOST_LOOKED = 2000  # words that tell how a column is written
+# Codes such as 007, 12A or 10.0.0.1 are no quantities.
+_QUANTITY = re.compile(r"\s*([$€£]?)\s*[-+]?(?!0\d)(?:\d{1,3}(?:,\d{3})+|\d+)(?:[.,]\d+)?\s*([A-Za-z%°µ/²³]{0,5})\s*")
+_UNITS = re.compile(  # a single capital ends a code
+    "kg|mg|µg|lbs?|oz|km|cm|mm|mi|ft|in|yd|ml|cl|gal|hrs?|min|sec|ms|µs|days?|°[cf]|[km]wh?|kv|[kmg]?hz|[kmgt]i?b|usd|eur|gbp|"
+    "chf|mph|kmh|km/h|m/s|rpm|bar|psi|[hk]pa|kcal|kj|m[²³]|%|(?-i:[ghlmst])",
+    re.IGNORECASE,
+)
+_DATE = re.compile(r"\s*\d{4}-\d\d-\d\d([T ].*)?|\s*\d{1,2}[./]\d{1,2}[./]\d{2,4}(\s.*)?")
 _CLOCK_NAME = re.compile(r"time|clock|hhmm", re.IGNORECASE)
 
 
@@ -81,9 +101,41 @@ def _of_words(column: WordColumn) -> Iterator[Finding]:
     if column.distinct / column.present > IDENTIFIER_SHARE and column.present > 100:
         message = f"{column.distinct:,} values in {column.present:,} rows: an identifier"
         yield Finding("identifier", column.name, 1.0, message, "drop it: what is learned of it does not carry over")
+    yield from _of_writing(column)
     variants = _spellings(column)
     if variants:
         yield Finding("spelling", column.name, variants[1], f"spells the same in several ways: {variants[0]}", "unify")
+
+
+def _of_writing(column: WordColumn) -> Iterator[Finding]:
+    """Numbers and dates that are written as text, and the units beside them."""
+    looked = dict(islice(column.words.items(), MOST_LOOKED))
+    least = WRITTEN_SHARE * sum(looked.values())
+    if sum(count for word, count in looked.items() if _DATE.fullmatch(word)) >= least > 0:
+        message = "holds dates or times as text"
+        yield Finding("text", column.name, 1.0, message, "store them as dates: rows can then be ordered by them")
+        return
+    units = _units(looked)
+    if not units or units.total() < least:
+        return
+    if len(units) > 1:
+        shares = ", ".join(f"{unit or 'none'} {count / units.total():.1%}" for unit, count in units.most_common(4))
+        rare = 1 - units.most_common(1)[0][1] / units.total()
+        yield Finding("units", column.name, rare, f"numbers in several units: {shares}", "bring them to one unit")
+        return
+    (unit,) = units
+    message = "holds numbers as text" + (f", each in {unit}" if unit else "")
+    yield Finding("text", column.name, 1.0, message, "store them as numbers")
+
+
+def _units(words: Mapping[str, int]) -> Counter[str]:
+    """How many of the words are quantities, by their unit; an empty one for plain numbers."""
+    units: Counter[str] = Counter()
+    for word, count in words.items():
+        found = _QUANTITY.fullmatch(word)
+        if found is not None and (not found[2] or _UNITS.fullmatch(found[2])):
+            units[found[1] + found[2].lower()] += count
+    return units
 
 
 def _spellings(column: WordColumn) -> tuple[str, float] | None:
@@ -107,6 +159,7 @@ def _of_numbers(column: NumberColumn) -> Iterator[Finding]:
     q1, median, q3 = column.quantiles((0.25, 0.5, 0.75))
     width = q3 - q1
     if column.kind == "time":
+        yield from _gaps(column)
         return
     low, high = q1 - OUTLYING_FENCES * width, q3 + OUTLYING_FENCES * width
     few = column.negative / column.present
@@ -116,10 +169,10 @@ def _of_numbers(column: NumberColumn) -> Iterator[Finding]:
             "impossible", column.name, few, f"{column.negative:,} values are negative, down to {column.low:g}",
             "treat as missing", 0.0, None,
         )  # fmt: skip
-    if _looks_like_a_clock(column):
-        wrong = _clock_errors(column)
-        if wrong:
-            message = f"looks like HHMM, but {wrong:.2%} of the values are no such time"
+    if _is_named_a_clock(column):
+        wrong = column.share_of(_is_no_time)
+        if 0 < wrong < CLOCK_ERRORS:
+            message = f"looks like HHMM, but {wrong:.2%} of the values are no such time, as 2560 or 1375 are none"
             yield Finding("impossible", column.name, wrong, message, "treat as missing", 0.0, 2400.0)
     if width > 0:
         share = column.outside(low, high)
@@ -128,10 +181,22 @@ def _of_numbers(column: NumberColumn) -> Iterator[Finding]:
             yield Finding("outlying", column.name, share, message, "see whether they are errors", low, high)
 
 
-def _looks_like_a_clock(column: NumberColumn) -> bool:
+def _gaps(column: NumberColumn) -> Iterator[Finding]:
+    span = column.high - column.low
+    found = column.holes(GAP_SHARE * span)
+    is_dated = column.type.startswith(("timestamp", "date")) and column.low >= YEAR_1 and column.high < YEAR_10000
+    if not (is_dated and 0 < len(found) <= MOST_GAPS):
+        return
+    start, end = max(found, key=lambda one: one[1] - one[0])
+    ends = [f"{datetime.fromtimestamp(one, UTC):%Y-%m-%d %H:%M}" for one in (start, end)]
+    message = f"no row between {ends[0]} and {ends[1]}" + (f", the longest of {len(found)} gaps" if found[1:] else "")
+    yield Finding("gap", column.name, sum(b - a for a, b in found) / span, message, "see whether rows were lost")
+
+
+def _is_named_a_clock(column: NumberColumn) -> bool:
     is_named = bool(_CLOCK_NAME.search(column.name))
     return is_named and column.low >= 0 and 1300 < column.high < 10_000 and column.quantiles((0.99,))[0] <= 2400
 
 
-def _clock_errors(column: NumberColumn) -> float:
-    return column.outside(0.0, 2400.0)
+def _is_no_time(values: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    return (values > 2400) | (values % 100 >= 60)

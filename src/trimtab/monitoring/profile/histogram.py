@@ -15,7 +15,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from trimtab.monitoring.profile.sketch import Hashes, fold, grouped
+from trimtab.monitoring.profile.sketch import BLOCK, Hashes, fold, grouped
 
 BITS = 21
 SHIFT = 32 - BITS
@@ -30,7 +30,6 @@ PLACES = BINS + (1 << 12) + MOST_FINE * FINE  # of counts: by page, then within 
 SPLIT = 1 << 31  # marks a count as the number of a split bin
 PAGE_BITS = 12
 PAGE = 1 << PAGE_BITS  # the bins of one sign and exponent; they get memory when the first value falls into them
-BLOCK = 4096  # values that are worked on at a time: they stay in the first-level cache
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -70,21 +69,28 @@ _U = np.uint64
 )
 def _shifted(block: Any, shift: Any, moved: Any, keys: Any) -> Any:
     """Move a block of finite values and find their bins; returns the sum, the sum of squares, the least, the most."""
-    # Two loops, both without a branch: they run on whole vectors. Shifts are unsigned: AVX2 has no others.
-    added, squares, low, high = 0.0, 0.0, block[0], block[0]
+    # Two loops, both without a branch: they run on whole vectors. Shifts are unsigned: AVX2 has no others. The order
+    # of doubles is that of their bits as integers, negative ones turned round: of integers, vectors know the least.
+    added, squares = 0.0, 0.0
+    low, high = np.int64(_MAGNITUDE), ~np.int64(_MAGNITUDE)
+    values = block.view(np.int64)
     for i in range(len(block)):
         d = block[i] - shift
         moved[i] = d
         added += d
         squares += d * d
-        low = min(low, block[i])
-        high = max(high, block[i])
+        ordered = values[i] ^ ((values[i] >> np.int64(63)) & np.int64(_MAGNITUDE))
+        low = min(low, ordered)
+        high = max(high, ordered)
     bits = moved.view(np.uint64)
     for i in range(len(block)):
         top = np.int32((bits[i] & _U(_MAGNITUDE)) >> _U(40)) - np.int32(_LEAST_TOP)
         key = min(max(top, np.int32(0)), np.int32(_MOST_KEY))
         keys[i] = np.uint32(key) | np.uint32((bits[i] >> _U(43)) & _U(HALF))
-    return added, squares, low, high
+    ends = np.array([low, high])
+    ends ^= (ends >> np.int64(63)) & np.int64(_MAGNITUDE)
+    least, most = ends.view(np.float64)
+    return added, squares, least, most
 
 
 @numba.njit(numba.u4(numba.u4[::1], numba.u4[::1], numba.u8), nogil=True, cache=True)
@@ -253,96 +259,30 @@ def choose_reference(values: Floats) -> Reference:
 
 
 def _heavy(values: Floats, shift: float) -> tuple[int, list[tuple[int, int]]]:
-    """How many values lie in mixed bins, and (-count, bin) of each: heavy, with more than one value."""
-    moved = values - shift
-    keys = bins_of(moved)
-    # The values are sorted: equal ones, and those of a bin, lie side by side.
-    starts = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
-    is_new = np.concatenate([[True], moved[1:] != moved[:-1]])
-    bins, counts = keys[starts], np.diff(np.append(starts, len(keys)))
-    kinds = np.add.reduceat(is_new.astype(np.int64), starts)
-    is_mixed = (counts >= HEAVY) & (kinds > 1) & (bins % HALF > 1 << (31 - SHIFT - 8))
-    return int(counts[is_mixed].sum()), [
-        (-int(n), int(key)) for n, key in zip(counts[is_mixed], bins[is_mixed], strict=True)
-    ]
+    """How many of the sorted values lie in mixed bins, and (-count, bin) of each: heavy, with more than one value."""
+    bins, counts = np.empty(len(values) // HEAVY, np.int64), np.empty(len(values) // HEAVY, np.int64)
+    used = _mixed_bins(values, shift, bins_of(values - shift), bins, counts)
+    return int(counts[:used].sum()), [(-int(n), int(key)) for n, key in zip(counts[:used], bins[:used], strict=True)]
+
+
+@numba.njit(numba.i8(numba.f8[::1], numba.f8, *[numba.i8[::1]] * 3), nogil=True, cache=True)
+def _mixed_bins(values: Any, shift: Any, keys: Any, bins: Any, counts: Any) -> int:
+    """Write down the mixed bins and their counts; returns how many. The values of a bin lie side by side."""
+    used, start = 0, 0
+    for i in range(1, len(keys) + 1):
+        if i == len(keys) or keys[i] != keys[start]:
+            is_mixed = values[start] - shift != values[i - 1] - shift
+            if is_mixed and i - start >= HEAVY and keys[start] % HALF > 1 << (31 - SHIFT - 8):
+                bins[used], counts[used] = keys[start], i - start
+                used += 1
+            start = i
+    return used
 
 
 def merged(one: Histogram, other: Histogram) -> Histogram:
     """The counts of both, which must share a reference."""
     places = np.concatenate([one.places, other.places])
     return _summed(one.reference, places, np.concatenate([one.counts, other.counts]))
-
-
-def distance(one: Histogram, other: Histogram) -> float:
-    """The Kolmogorov–Smirnov distance, exact to what lies within one bin; NaN when a side is empty."""
-    if not (len(one.counts) and len(other.counts)):
-        return float("nan")
-    places = np.union1d(one.places, other.places)
-    return float(np.abs(_shares(one, places) - _shares(other, places)).max())
-
-
-def quantiles(histogram: Histogram, shares: tuple[float, ...]) -> tuple[float, ...]:
-    """The values below which these shares of a column lie, to the width of a bin: its shortest decimal number."""
-    total = np.cumsum(histogram.counts)
-    if not len(total):
-        return tuple(float("nan") for _ in shares)
-    found = np.searchsorted(total, np.asarray(shares) * total[-1], side="left")
-    return tuple(value_at(histogram, int(i)) for i in np.minimum(found, len(total) - 1))
-
-
-def share_outside(histogram: Histogram, low: float, high: float) -> float:
-    """Share of the values below `low` or above `high`, to the width of a bin."""
-    key = _place_of(histogram.reference, low), _place_of(histogram.reference, high)
-    is_out = (histogram.places < key[0]) | (histogram.places > key[1])
-    return float(histogram.counts[is_out].sum() / max(1, histogram.counts.sum()))
-
-
-def bins_below(histogram: Histogram, bound: float) -> int:
-    """How many bins below a bound hold a value."""
-    return int(np.searchsorted(histogram.places, _place_of(histogram.reference, bound), side="left"))
-
-
-def atoms(histogram: Histogram, least: float) -> dict[float, float]:
-    """Bins that hold at least a share `least` of the values, by the shortest number in them."""
-    total = max(1, int(histogram.counts.sum()))
-    heavy = np.flatnonzero(histogram.counts >= least * total)
-    return {value_at(histogram, int(i)): float(histogram.counts[i] / total) for i in heavy}
-
-
-def _place_of(reference: Reference, value: float) -> int:
-    bits = np.array([value - reference.shift]).view(np.int64)
-    key = int(bins_of(bits.view(np.float64))[0])
-    within = int(bits[0] >> (40 - FINE_BITS)) & (FINE - 1) if key in reference.split else 0
-    return int(place(np.array([key]), np.array([within]))[0])
-
-
-def value_at(histogram: Histogram, index: int) -> float:
-    """The shortest decimal number within the bin of a place."""
-    spot = int(histogram.places[index])
-    is_negative, spot = spot < 0, (spot if spot >= 0 else -spot - 1)
-    key, within = divmod(spot, FINE)
-    low, high = (float(np.uint32((key + i) << SHIFT).view(np.float32)) for i in (0, 1))
-    if key + (HALF if is_negative else 0) in histogram.reference.split:
-        low, high = (low + (high - low) * (within + i) / FINE for i in (0, 1))
-    shift = histogram.reference.shift
-    if key == 0:
-        return shift
-    ends = sorted((shift - low, shift - high) if is_negative else (shift + low, shift + high))
-    return _shortest(*ends) if np.isfinite(ends).all() else ends[0] if np.isfinite(ends[0]) else ends[1]
-
-
-def _shortest(low: float, high: float) -> float:
-    middle = (low + high) / 2
-    for digits in range(1, 17):
-        short = float(f"{middle:.{digits}g}")
-        if low <= short <= high:
-            return short
-    return middle
-
-
-def _shares(histogram: Histogram, places: Ints) -> Floats:
-    total = np.concatenate([[0], np.cumsum(histogram.counts)])
-    return np.asarray(total[np.searchsorted(histogram.places, places, side="right")] / total[-1])
 
 
 def _summed(reference: Reference, places: Ints, counts: Ints) -> Histogram:

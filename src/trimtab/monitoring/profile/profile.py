@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from trimtab.core.errors import ContractError
 from trimtab.core.model import Json
-from trimtab.monitoring.profile import histogram
+from trimtab.monitoring.profile import histogram, reading
 from trimtab.monitoring.profile.histogram import Histogram
 from trimtab.monitoring.profile.sketch import Hashes, RowSample, distinct
 from trimtab.monitoring.profile.words import Words
@@ -58,23 +59,31 @@ class NumberColumn:
 
     def quantiles(self, shares: tuple[float, ...] = SHARES) -> tuple[float, ...]:
         """Values below which these shares of the column lie, to the width of a bin, within the least and the most."""
-        found = histogram.quantiles(self.histogram, shares)
+        found = reading.quantiles(self.histogram, shares)
         return tuple(min(self.high, max(self.low, value)) for value in found)
 
     def outside(self, low: float, high: float) -> float:
         """Share of the present values below `low` or above `high`, to the width of a bin."""
         if self.low >= low and self.high <= high:
             return 0.0
-        return histogram.share_outside(self.histogram, low, high)
+        return reading.share_outside(self.histogram, low, high)
 
     @property
     def repeats_one_negative(self) -> bool:
         """Whether its negative values are all about the same, as a code for "missing" is."""
-        return self.negative >= LEAST_REPEATS and histogram.bins_below(self.histogram, 0.0) == 1
+        return self.negative >= LEAST_REPEATS and reading.bins_below(self.histogram, 0.0) == 1
+
+    def share_of(self, is_meant: Callable[[npt.NDArray[np.float64]], Any]) -> float:
+        """Share of the present values that are meant, to the width of a bin: exact for integers near the median."""
+        return reading.share_of(self.histogram, is_meant)
+
+    def holes(self, least: float) -> list[tuple[float, float]]:
+        """Stretches of at least a length without a value, far longer than usual ones, to the width of a bin."""
+        return reading.holes(self.histogram, least)
 
     def atoms(self) -> dict[float, float]:
         """Values that hold at least 1 % of the column each, and their share, to the width of a bin."""
-        return histogram.atoms(self.histogram, ATOM_SHARE)
+        return reading.atoms(self.histogram, ATOM_SHARE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,7 +189,7 @@ def column_distance(one: Column, other: Column) -> float:
     """
     if isinstance(one, NumberColumn) and isinstance(other, NumberColumn):
         _require_reference(one, other)
-        return histogram.distance(one.histogram, other.histogram)
+        return reading.distance(one.histogram, other.histogram)
     if isinstance(one, WordColumn) and isinstance(other, WordColumn):
         names = {*one.words, *other.words}
         gaps = (abs(one.words.get(w, 0) / one.present - other.words.get(w, 0) / other.present) for w in names)

@@ -31,6 +31,7 @@ REPETITIVE_BYTES = 8.0
 CSV_BLOCK_BYTES = 8 << 20
 LOOKED_AT = 1000  # words that tell whether a column repeats its words
 WIDE = 256  # from so many columns on, they share one table of counts, emptied after each batch
+WAITING_ROWS = 4 * MOST_ROWS  # whose hashes wait until the sample of rows is renewed
 NO_ROWS = np.zeros(0, np.uint64)
 PRINTED = 997  # every so many'th value goes into the digests that equal columns share
 
@@ -143,7 +144,7 @@ def _see_piece(scan: _Scan, schema: pa.Schema, rows: int, columns: Iterable[tupl
             scan.prints[name] = hash((scan.prints.get(name, 0), print_))
             start += len(chunk)
     scan.row_hashes.append(hashes[hashes <= np.uint64(scan.row_sample.limit)])
-    if sum(map(len, scan.row_hashes)) > MOST_ROWS:
+    if sum(map(len, scan.row_hashes)) > WAITING_ROWS:
         scan.row_sample = _sampled(scan)
 
 
@@ -208,12 +209,7 @@ def _see_numbers(scan: _Scan, name: str, values: pa.Array, rows: Hashes) -> byte
     assert isinstance(one, _Numbers)
     if scan.is_wide:
         one.counter.resume()
-    if values.null_count:
-        fold(numbers.view(np.uint64), rows, one.registers)
-        one.counter.kinds[0] += values.null_count
-        one.counter.add(_floats(values.drop_null()), NO_ROWS, one.registers)
-    else:
-        one.counter.add(numbers, rows, one.registers)
+    one.counter.add(numbers, rows, one.registers)
     if scan.is_wide:
         found = one.counter.histogram()
         one.kept = found if one.kept is None else merged(one.kept, found)
@@ -299,8 +295,9 @@ def _floats(values: pa.Array) -> npt.NDArray[np.float64]:
         values = values.cast(pa.int32() if kind.bit_width == 32 else pa.int64())
     if not pa.types.is_float64(values.type):
         values = values.cast(pa.float64(), safe=False)
-    numbers = values.to_numpy(zero_copy_only=False)  # missing values become NaN
-    return np.ascontiguousarray(numbers)
+    if values.null_count:
+        values = values.fill_null(math.nan)
+    return np.ascontiguousarray(values.to_numpy(zero_copy_only=False))
 
 
 def _column(described: pa.Field, scan: _Scan) -> Column:

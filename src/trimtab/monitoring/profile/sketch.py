@@ -12,6 +12,7 @@ import numpy.typing as npt
 REGISTERS = 2048  # the estimate of distinct values is good to about 2 %
 MOST_ROWS = 1 << 17  # distinct row hashes that are kept; beyond, a share of them that is halved again and again
 EMPTY = (1 << 64) - 1
+BLOCK = 4096  # values that are worked on at a time: they stay in the first-level cache
 
 Hashes = npt.NDArray[np.uint64]
 Key = TypeVar("Key", np.uint64, np.int64)
@@ -34,14 +35,25 @@ def _mixed(bits: Any) -> Any:
 
 
 @numba.njit(numba.void(_READ, _WRITE, _WRITE), nogil=True, cache=True)
-def fold(values: Any, rows: Any, registers: Any) -> None:
-    """Hash the bits of values into the hashes of their rows, and into the least hash of each register."""
+def _mix_block(values: Any, rows: Any, mixed: Any) -> None:
+    # A loop of its own, without a branch or a look-up: it runs on whole vectors.
     for i in range(len(values)):
         x = _mixed(values[i])
         rows[i] = (rows[i] ^ x) * np.uint64(0x94D049BB133111EB) + (rows[i] >> np.uint64(31))
-        if values[i] != MISSING:
-            register = x >> np.uint64(53)
-            registers[register] = min(registers[register], x << np.uint64(11))
+        mixed[i] = x if values[i] != MISSING else np.uint64(EMPTY)
+
+
+@numba.njit(numba.void(_READ, _WRITE, _WRITE), nogil=True, cache=True)
+def fold(values: Any, rows: Any, registers: Any) -> None:
+    """Hash the bits of values into the hashes of their rows, and into the least hash of each register."""
+    mixed = np.empty(min(len(values), BLOCK), np.uint64)
+    for start in range(0, len(values), BLOCK):
+        used = min(BLOCK, len(values) - start)
+        _mix_block(values[start : start + used], rows[start : start + used], mixed)
+        for x in mixed[:used]:
+            register, rest = x >> np.uint64(53), x << np.uint64(11) | np.uint64(2047)
+            if rest < registers[register]:  # hardly ever true, once a register has seen some: well predicted
+                registers[register] = rest
 
 
 @numba.njit(numba.void(_CODES, _WRITE, numba.i8[::1], _WRITE), nogil=True, cache=True)
@@ -151,6 +163,19 @@ def _counted(keys: Hashes) -> tuple[Hashes, npt.NDArray[np.int64]]:
     return in_order[starts], np.diff(np.append(starts, len(keys)))
 
 
+def _least(hashes: Hashes, halvings: int) -> tuple[int, Hashes, npt.NDArray[np.int64]]:
+    """The distinct hashes that a sample may keep, and their counts: sorted are no more than needed to know which."""
+    bold = halvings
+    while int((hashes <= np.uint64(EMPTY >> (bold + 1))).sum()) > MOST_ROWS:
+        bold += 1
+    while True:
+        found, counts = _counted(hashes[hashes <= np.uint64(EMPTY >> bold)])
+        # So many distinct ones would have led to these halvings anyway; fewer mean that rows repeat: look at more.
+        if len(found) > MOST_ROWS or bold == halvings:
+            return bold, found, counts
+        bold -= 1
+
+
 def distinct(registers: Hashes) -> float:
     """An estimate of how many distinct values were folded in."""
     empty = int((registers == EMPTY).sum())
@@ -176,7 +201,7 @@ class RowSample:
         """With more rows, or with the ascending hashes and counts of another sample. Their order does not matter."""
         halvings = max(self.halvings, halvings)
         if counts is None:
-            hashes, counts = _counted(hashes[hashes <= np.uint64(EMPTY >> halvings)])
+            halvings, hashes, counts = _least(hashes, halvings)
         limit = np.uint64(EMPTY >> halvings)
         kept, known = (int(np.searchsorted(one, limit, side="right")) for one in (self.hashes, hashes))
         found, total = np.empty(kept + known, np.uint64), np.empty(kept + known, np.int64)

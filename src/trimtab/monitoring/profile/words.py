@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -23,17 +24,22 @@ Counts = npt.NDArray[np.int64]
 class Words:
     """Counts by word. Words with a hash above 2**64 / 2**halvings are counted only if they were frequent early on."""
 
-    counts: Mapping[str, int] = field(default_factory=dict)
+    known: Any = field(default_factory=lambda: pa.array([], pa.string()))
+    totals: Counts = field(default_factory=lambda: np.zeros(0, np.int64))
     other: int = 0
     halvings: int = 0
+
+    @cached_property
+    def counts(self) -> Mapping[str, int]:
+        """How often each known word occurs."""
+        return dict(zip(self.known.to_pylist(), self.totals.tolist(), strict=True))
 
     def merged(self, other: Words) -> Words:
         """Exact while both are; else a frequent word may lack what either had pruned of it before."""
         tally = Tally()
         tally.halvings = max(self.halvings, other.halvings)
         for one in (self, other):
-            words = pa.array(list(one.counts), pa.string())
-            tally.add(words, hashes_of(words), np.array(list(one.counts.values()), np.int64))
+            tally.add(one.known, hashes_of(one.known), one.totals)
             tally.other += one.other
         return tally.frozen()
 
@@ -101,8 +107,7 @@ class Tally:
     def frozen(self) -> Words:
         """What was counted, in an order that does not depend on that of the rows."""
         order = np.argsort(self._hashes[: self._used])
-        counts = self._counts[order].tolist()
-        return Words(dict(zip(self._words.take(order).to_pylist(), counts, strict=True)), self.other, self.halvings)
+        return Words(self._words.take(order), self._counts[order], self.other, self.halvings)
 
 
 def hashes_of(words: Any) -> Hashes:

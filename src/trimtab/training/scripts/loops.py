@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import libcst as cst
 from libcst import matchers as m
 
+from trimtab.training.scripts.calls import code
+
 LOADERS = (
     "read_csv",
     "read_parquet",
@@ -18,10 +20,10 @@ LOADERS = (
     "genfromtxt",
     "open_dataset",
 )
-LSTM = (
-    "_outs, _h, _c = torch.lstm({x}[:, :{count}], ({h}.unsqueeze(0), {c}.unsqueeze(0)), "
-    "[{cell}.weight_ih, {cell}.weight_hh, {cell}.bias_ih, {cell}.bias_hh], True, 1, 0.0, False, False, True)"
-)
+WEIGHTS = "[{cell}.weight_ih, {cell}.weight_hh, {cell}.bias_ih, {cell}.bias_hh], True, 1, 0.0, False, False, True"
+LSTM = f"_outs, _h, _c = torch.lstm({{x}}[:, :{{count}}], ({{h}}.unsqueeze(0), {{c}}.unsqueeze(0)), {WEIGHTS})"
+ONE_STATE = f"_outs, _h = torch.{{kind}}({{x}}[:, :{{count}}], {{h}}.unsqueeze(0), {WEIGHTS})"
+KINDS = {"LSTMCell": "lstm", "GRUCell": "gru", "RNNCell": "rnn_tanh"}
 
 
 def load_once(module: cst.Module) -> cst.Module:
@@ -29,11 +31,10 @@ def load_once(module: cst.Module) -> cst.Module:
     return module.visit(_LoadOnce())
 
 
-def fused_lstm(module: cst.Module) -> cst.Module:
-    """A loop of LSTMCell over time becomes one call on the same parameters."""
-    if "LSTMCell" not in module.code:
-        return module
-    return module.visit(_FusedLstm())
+def fused_cells(module: cst.Module) -> cst.Module:
+    """A loop of a recurrent cell over time becomes one call on the same parameters."""
+    kinds = [kind for name, kind in KINDS.items() if name in module.code]
+    return module.visit(_FusedCells(kinds[0])) if len(kinds) == 1 else module
 
 
 class _LoadOnce(cst.CSTTransformer):
@@ -70,50 +71,64 @@ def _is_load(statement: cst.BaseStatement, changing: Sequence[str]) -> bool:
     return bool(targets) and once and not used & set(changing)
 
 
-class _FusedLstm(cst.CSTTransformer):
+class _FusedCells(cst.CSTTransformer):
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self._kind = kind
+
     def leave_For(
         self, original_node: cst.For, updated_node: cst.For
     ) -> cst.For | cst.FlattenSentinel[cst.BaseStatement]:
-        found = _cell_loop(updated_node)
+        found = _one_call(updated_node, self._kind)
         return updated_node if found is None else cst.FlattenSentinel(found)
 
 
-def _cell_loop(loop: cst.For) -> list[cst.BaseStatement] | None:
+def _one_call(loop: cst.For, kind: str) -> list[cst.BaseStatement] | None:
     """The statements that do the work of `for t in range(n): h, c = cell(x[:, t], (h, c)); outs.append(h)`."""
-    code = cst.Module([]).code_for_node
     if not isinstance(loop.target, cst.Name) or not isinstance(loop.body, cst.IndentedBlock):
         return None
     if not m.matches(loop.iter, m.Call(func=m.Name("range"), args=[m.Arg()])):
         return None
     count = code(cst.ensure_type(loop.iter, cst.Call).args[0].value)
     step, rest = loop.body.body[0], loop.body.body[1:]
-    call = m.Call(args=[m.Arg(value=m.Subscript()), m.Arg(value=m.Tuple(elements=[m.Element(), m.Element()]))])
-    target = m.AssignTarget(target=m.Tuple(elements=[m.Element(), m.Element()]))
-    if not m.matches(step, m.SimpleStatementLine(body=[m.Assign(targets=[target], value=call)])):
+    call = m.Call(args=[m.Arg(value=m.Subscript()), m.Arg()])
+    if not m.matches(step, m.SimpleStatementLine(body=[m.Assign(targets=[m.AssignTarget()], value=call)])):
         return None
     assign = cst.ensure_type(cst.ensure_type(step, cst.SimpleStatementLine).body[0], cst.Assign)
     cell = cst.ensure_type(assign.value, cst.Call)
-    states = [code(one.value) for one in cst.ensure_type(assign.targets[0].target, cst.Tuple).elements]
-    given = [code(one.value) for one in cst.ensure_type(cell.args[1].value, cst.Tuple).elements]
+    states, given = _states(assign.targets[0].target), _states(cell.args[1].value)
     over = cst.ensure_type(cell.args[0].value, cst.Subscript)
     places = [code(one).strip(", ") for one in over.slice]
-    if states != given or places[:2] != [":", loop.target.value] or set(places[2:]) - {":"}:
+    is_over_time = places[:2] == [":", loop.target.value] and not set(places[2:]) - {":"}
+    if states != given or len(states) != (2 if kind == "lstm" else 1) or not is_over_time:
         return None
-    lines = [LSTM.format(x=code(over.value), count=count, h=states[0], c=states[1], cell=code(cell.func)).strip()]
-    if rest:
-        append = m.SimpleStatementLine(
-            body=[m.Expr(value=m.Call(func=m.Attribute(attr=m.Name("append")), args=[m.Arg()]))]
-        )
-        if len(rest) != 1 or not m.matches(rest[0], append):
-            return None
-        call_node = cst.ensure_type(
-            cst.ensure_type(cst.ensure_type(rest[0], cst.SimpleStatementLine).body[0], cst.Expr).value, cst.Call
-        )
-        if code(call_node.args[0].value) != states[0]:
-            return None
-        lines.append(f"{code(cst.ensure_type(call_node.func, cst.Attribute).value)}.extend(_outs.unbind(1))")
-    lines.append(f"{states[0]}, {states[1]} = _h[0], _c[0]")
+    kept = _appended_to(rest, states[0])
+    if kept is None:
+        return None
+    form = LSTM if kind == "lstm" else ONE_STATE
+    facts = {"x": code(over.value), "count": count, "cell": code(cell.func), "kind": kind}
+    lines = [form.format(**facts, **dict(zip("hc", states, strict=False))), *kept]
+    lines.append(f"{', '.join(states)} = {', '.join(f'_{one}[0]' for one in 'hc'[: len(states)])}")
     return [cst.parse_statement(one) for one in lines]
+
+
+def _states(node: cst.BaseExpression) -> list[str]:
+    """A state, or a tuple of them, as written."""
+    return [code(one.value) for one in node.elements] if isinstance(node, cst.Tuple) else [code(node)]
+
+
+def _appended_to(rest: Sequence[cst.BaseStatement], state: str) -> list[str] | None:
+    """What keeps the states of all steps where the loop kept them; None where it does anything else with them."""
+    if not rest:
+        return []
+    append = m.SimpleStatementLine(body=[m.Expr(m.Call(func=m.Attribute(attr=m.Name("append")), args=[m.Arg()]))])
+    if len(rest) != 1 or not m.matches(rest[0], append):
+        return None
+    expression = cst.ensure_type(cst.ensure_type(rest[0], cst.SimpleStatementLine).body[0], cst.Expr)
+    call = cst.ensure_type(expression.value, cst.Call)
+    if code(call.args[0].value) != state:
+        return None
+    return [f"{code(cst.ensure_type(call.func, cst.Attribute).value)}.extend(_outs.unbind(1))"]
 
 
 def _assigned(node: cst.CSTNode) -> list[str]:

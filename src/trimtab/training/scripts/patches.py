@@ -10,18 +10,22 @@ from dataclasses import dataclass
 
 import libcst as cst
 
-from trimtab.training.scripts import loops, rewrites
+from trimtab.training.scripts import feeding, loops, repairs, rewrites, vectors
 from trimtab.training.scripts.plan import PatchPlan
 
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """is_exact: the result must stay the same but for rounding of the last digits, seed by seed."""
+    """is_exact: the result must stay the same but for rounding of the last digits, seed by seed.
+
+    may_stop: it may make fewer steps, where its result is as good.
+    """
 
     name: str
     why: str
     is_exact: bool
     rewrite: Callable[[cst.Module], cst.Module]
+    may_stop: bool = False
 
 
 PATCHES: tuple[Patch, ...] = (
@@ -36,7 +40,15 @@ PATCHES: tuple[Patch, ...] = (
     Patch("no-gradients-in-evaluation", "an evaluation that builds graphs throws them away", True,
           rewrites.no_gradients),
     Patch("fused-optimizer", "one pass over all parameters instead of one for each", False, rewrites.fused_optimizer),
-    Patch("fused-lstm", "a loop of cells as one call", False, loops.fused_lstm),
+    Patch("fused-cells", "a loop of cells as one call", False, loops.fused_cells),
+    Patch("rows-at-once", "a loader that collates rows one by one costs more than a small model's step", True,
+          feeding.rows_at_once),
+    Patch("windows-at-once", "one look-up instead of a list of slices", True, vectors.windows_at_once),
+    Patch("vectorised-loops", "Python's loops over elements cost a hundred times an array's", True,
+          vectors.vectorised_loops),
+    Patch("no-debugging", "what only waits, cleans up or checks in each step", True, feeding.no_debugging),
+    Patch("no-waiting-for-sums", "a sum that is read in each step waits for it", False, feeding.no_waiting_for_sums),
+    Patch("early-stopping", "rounds without a better score are for nothing", False, feeding.early_stopping, True),
 )  # fmt: skip
 KNOWN = {one.name: one for one in PATCHES}
 
@@ -79,6 +91,11 @@ def is_exact(plan: PatchPlan) -> bool:
     return not plan.edits and all(KNOWN[name].is_exact for name in plan.patches)
 
 
+def may_stop(plan: PatchPlan) -> bool:
+    """Whether a plan may make fewer steps: edits by somebody never may."""
+    return not plan.edits and any(KNOWN[name].may_stop for name in plan.patches)
+
+
 def repaired(source: str) -> str:
     """The script with calls mended that newer libraries have renamed. Raises PatchFault when it is no Python."""
-    return rewrites.repaired(parsed(source)).code
+    return repairs.repaired(parsed(source)).code

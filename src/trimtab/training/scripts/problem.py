@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -18,7 +19,7 @@ from trimtab.core.ports import Capability
 from trimtab.core.wire import digest
 from trimtab.training.scripts.integrity import objections
 from trimtab.training.scripts.metric import Found, Goal, gap, goal_of
-from trimtab.training.scripts.patches import PATCHES, PatchFault, applicable, is_exact, patched, repaired
+from trimtab.training.scripts.patches import PATCHES, PatchFault, applicable, is_exact, may_stop, patched, repaired
 from trimtab.training.scripts.plan import CURRENT, PatchPlan
 from trimtab.training.scripts.running import Ran, Script, ran
 
@@ -75,7 +76,7 @@ class Speedup:
         """The script itself, and which patches would change it."""
         facts: dict[str, Json] = {
             "script": self.source.encode()[:SHOWN_BYTES].decode("utf-8", "ignore"),
-            "patches": {one.name: one.why for one in PATCHES if one.name in applicable(self.source)},
+            "patches": {one.name: one.why for one in PATCHES if one.name in worth_trying(self.source)},
             "metric": self.script.metric,
             "goal_of_metric": self.goal_of_metric,
             "wall_seconds": round(self.wall_seconds, 2),
@@ -98,6 +99,7 @@ class Speedup:
         if reference is None:
             self._keep(shift, made)
         else:
+            made = followed(made, reference) if may_stop(plan) else made
             refuse_less_work(made, reference)
             off = gap(made.found.curve, reference.found.curve)
             if is_exact(plan) and off > EXACT and self.repeats(shift):
@@ -166,6 +168,20 @@ def keep(cache: str, fingerprint: str, shift: int, made: Ran) -> None:
 
 def _place(cache: str, fingerprint: str, shift: int) -> Path:
     return Path(cache) / "speedup" / fingerprint[:24] / f"{shift}.json"
+
+
+def worth_trying(source: str) -> tuple[str, ...]:
+    """The patches that change this script, on this host: half of two or three cores is one."""
+    is_small = len(os.sched_getaffinity(0)) < 4
+    return tuple(one for one in applicable(source) if not (is_small and one == "half-the-threads"))
+
+
+def followed(made: Ran, reference: Ran) -> Ran:
+    """A run that may stop early, its result held for the steps that it left out."""
+    curve = made.found.curve
+    missing = max(0, len(reference.found.curve) - len(curve))
+    whole = Found(made.found.last, (*curve, *[made.found.last] * missing))
+    return replace(made, found=whole, steps=max(made.steps, reference.steps))
 
 
 def refuse_less_work(made: Ran, reference: Ran) -> None:

@@ -35,6 +35,7 @@ def together(brief: Brief[Any]) -> list[Proposal[PatchPlan]]:
             (one.verdict.gain.mid, one.proposal.plan.patches[0])
             for one in brief.history
             if isinstance(one.verdict, Comparison)
+            and one.verdict.ruling != "unsafe"
             and len(one.proposal.plan.patches) == 1
             and not one.proposal.plan.edits
             and one.verdict.gain.mid > LEAST
@@ -73,4 +74,4 @@ def kind(plan: PatchPlan) -> str:
 
 
 def _gained(verdict: object) -> bool:
-    return isinstance(verdict, Comparison) and verdict.gain.mid > 0
+    return isinstance(verdict, Comparison) and verdict.ruling != "unsafe" and verdict.gain.mid > 0

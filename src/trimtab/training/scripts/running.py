@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import os
-import secrets
 import select
 import shutil
 import subprocess
@@ -21,7 +20,7 @@ from pathlib import Path
 
 import trimtab.hooks
 from trimtab.adapters.meters import TreeMeter, waited_peak
-from trimtab.adapters.runners.process import MARK, end_tree
+from trimtab.adapters.runners.process import end_tree, nested_mark
 from trimtab.core.model import Failure, Spend
 from trimtab.training.allocation.heard import EventFile, Heard
 from trimtab.training.scripts.metric import Found, find, seen
@@ -57,7 +56,7 @@ def ran(script: Script, source: str, seed: int) -> Ran | Failure:
     """Run a version of the script's source with every seed shifted by `seed`."""
     with tempfile.TemporaryDirectory(prefix="trimtab-script-", ignore_cleanup_errors=True) as place:
         folder, events = Path(place) / "copy", Path(place) / "events"
-        mark = f"{MARK}={secrets.token_hex(8)}"
+        mark = nested_mark()
         version = _copied(Path(script.path), folder, source)
         output = Path(place) / "output"
         with output.open("wb") as file:

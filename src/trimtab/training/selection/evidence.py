@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from trimtab.adapters.models.learn_encoding import kind_of
-from trimtab.adapters.sources.dataset import Dataset
+from trimtab.adapters.sources.dataset import QUANTITIES, Dataset
 from trimtab.core.model import Json
 
 MOST_COLUMNS = 60
@@ -39,7 +39,7 @@ def _column(rows: Dataset, name: str) -> Json:
 
 
 def _target(rows: Dataset) -> Json:
-    if rows.task == "regression":
+    if rows.task in QUANTITIES:
         low, middle, high = np.quantile(rows.y, [0.01, 0.5, 0.99]).tolist()
         return {"q01": low, "median": middle, "q99": high, "deviation": float(rows.y.std())}
     counts = np.bincount(rows.y.astype(int), minlength=len(rows.classes))

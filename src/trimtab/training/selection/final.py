@@ -34,7 +34,7 @@ def fit_final(setting: Setting, plan: ModelPlan, folder: Path, rows: Literal["se
     rounds = look(setting, plan, "search", 1.0).rounds if plan.family == "lightgbm" else ()
     request = Request(plan, setting.metric, setting.current, setting.folder, rounds, threads=setting.threads)
     watch = Stopwatch()
-    trained = train(Rows(chosen), request)
+    trained = train(Rows.of(chosen), request)
     save(folder, trained.fitted, described(setting, plan, trained, watch.read().cpu_seconds))
     return folder
 

@@ -6,7 +6,7 @@ import functools
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -16,10 +16,12 @@ from trimtab.adapters.models.boosting import Training, averaged, dataset, fit_da
 from trimtab.adapters.models.current import fit_current
 from trimtab.adapters.models.encoding import Encoding, Matrix
 from trimtab.adapters.models.learn_encoding import encode, learn
-from trimtab.adapters.sources.dataset import Dataset
+from trimtab.adapters.sources.dataset import QUANTITIES, Dataset
 from trimtab.core.errors import InputError
 from trimtab.training.selection.linear import linear_model
 from trimtab.training.selection.plan import ModelPlan, boosting_params
+
+Places: TypeAlias = npt.NDArray[np.int64]
 
 DEFAULT_ROUNDS = 100
 MOST_ROUNDS = 2000
@@ -31,28 +33,59 @@ FASTEST = 0.3  # no learning rate is raised beyond it for a cheaper look
 UNWATCHED = 8.0  # learning rate × rounds where there are too few rows to watch any
 
 
-class Rows:
-    """Training rows, encoded and binned once however many plans train on them. `share` below 1: some of them."""
+class Pool:
+    """Rows, encoded once and binned once for each grid. Folds of them, and shares of folds, are cut from the bins."""
 
-    def __init__(self, rows: Dataset, share: float = 1.0) -> None:
-        places, self.tail = chosen(len(rows), share)
-        self.dataset = rows if len(places) == len(rows) else rows.take(places)
-        self.encoding: Encoding = learn(self.dataset)
-        self._binned = functools.lru_cache(maxsize=4)(self._bin)
+    def __init__(self, rows: Dataset) -> None:
+        self.dataset = rows
+        self.encoding: Encoding = learn(rows)
+        self.binned = functools.lru_cache(maxsize=4)(self._bin)
 
     @functools.cached_property
     def x(self) -> Matrix:
         """The encoded rows."""
         return encode(self.dataset, self.encoding)
 
-    def binned(self, max_bin: int, is_native: bool, tail: int) -> Any:
-        """All but the last `tail` rows as a LightGBM data set. Plans share it: none may change it."""
-        return self._binned(max_bin, is_native, tail)
-
-    def _bin(self, max_bin: int, is_native: bool, tail: int) -> Any:
-        stop = len(self.dataset) - tail
+    def _bin(self, max_bin: int, is_native: bool) -> Any:
         categorical = self.encoding.categorical_features if is_native else ()
-        return dataset(self.x[:stop], self.dataset.y[:stop], categorical, _shared(max_bin)).construct()
+        return dataset(self.x, self.dataset.y, categorical, _shared(max_bin), query_sizes(self.dataset)).construct()
+
+
+class Rows:
+    """Training rows of a pool, and how many of the last ones early stopping watches. Plans share what is binned."""
+
+    def __init__(self, pool: Pool, places: Places | None = None, tail: int = 0) -> None:
+        self._pool, self.encoding, self.tail = pool, pool.encoding, tail
+        self._places = np.arange(len(pool.dataset)) if places is None else places
+        self.is_whole = len(self._places) == len(pool.dataset)
+        self.dataset = pool.dataset if self.is_whole else pool.dataset.take(self._places)
+        self.binned = functools.lru_cache(maxsize=6)(self._bin)
+
+    @classmethod
+    def of(cls, rows: Dataset, share: float = 1.0) -> Rows:
+        """A pool's own rows, `share` of them, evenly spaced."""
+        places, tail = chosen(len(rows), share)
+        return cls(Pool(rows if len(places) == len(rows) else rows.take(places)), tail=tail)
+
+    @functools.cached_property
+    def x(self) -> Matrix:
+        """The encoded rows."""
+        return self._pool.x if self.is_whole else self._pool.x[self._places]
+
+    def _bin(self, max_bin: int, is_native: bool, start: int, stop: int) -> Any:
+        """The rows from start to before stop as a LightGBM data set. None may change it."""
+        whole = self._pool.binned(max_bin, is_native)
+        if self.is_whole and (start, stop) == (0, len(self.dataset)):
+            return whole
+        return whole.subset(self._places[start:stop], params=_shared(max_bin)).construct()
+
+
+def query_sizes(rows: Dataset) -> list[int] | None:
+    """How many rows each query has, in their order; None where nothing is ranked."""
+    if rows.queries is None:
+        return None
+    starts = np.flatnonzero(np.diff(rows.queries, prepend=rows.queries[0] - 1))
+    return [int(one) for one in np.diff(starts, append=len(rows.queries))]
 
 
 @dataclass(frozen=True)
@@ -74,6 +107,7 @@ class Request:
     rounds: tuple[int, ...] = ()
     pace: float = 1.0
     threads: int = 1
+    most_cpu_seconds: float = math.inf  # for one booster, which then ends with the trees that it has
 
 
 def train(rows: Rows, request: Request) -> Trained:
@@ -94,7 +128,7 @@ def train(rows: Rows, request: Request) -> Trained:
             raise InputError("there is no current model", hint="name it as model.current = 'file.py:function'")
         return Trained(fit_current(request.current, Path(request.folder), rows.dataset))
     model = linear_model(plan.strength, rows.encoding, rows.dataset.task)
-    y = rows.dataset.y if rows.dataset.task == "regression" else rows.dataset.y.astype(int)
+    y = rows.dataset.y if rows.dataset.task in QUANTITIES else rows.dataset.y.astype(int)
     model.fit(rows.x, y)
     return Trained(_fitted(rows, Estimator(model, rows.dataset.task)))
 
@@ -112,9 +146,12 @@ def _boost(rows: Rows, request: Request, rounds: int) -> tuple[Any, int]:
         DEFAULT_ROUNDS if is_default else rounds or _most_rounds(plan, rate, tail),
         early_stopping=round(10 + 2 / rate) if tail else 0,
         threads=request.threads,
+        most_cpu_seconds=request.most_cpu_seconds,
     )
-    binned = rows.binned(plan.max_bin, plan.categories != "ranks", tail)
-    valid = (rows.x[-tail:], rows.dataset.y[-tail:]) if tail else None
+    cut = len(rows.dataset) - tail
+    grid = plan.max_bin, plan.categories != "ranks"
+    binned = rows.binned(*grid, 0, cut)
+    valid = rows.binned(*grid, cut, len(rows.dataset)) if tail else None
     booster = fit_dataset(binned, training, valid=valid)
     return booster, int(booster.best_iteration if tail else booster.current_iteration())
 
@@ -134,7 +171,7 @@ def _fitted(rows: Rows, predictor: Any) -> Fitted:
     return Fitted(rows.encoding, rows.dataset.task, rows.dataset.classes, predictor)
 
 
-def chosen(count: int, share: float) -> tuple[npt.NDArray[np.int64], int]:
+def chosen(count: int, share: float) -> tuple[Places, int]:
     """The places of an evenly spaced share of `count` rows, and how many of the last ones early stopping watches.
 
     The tail is thinned less than the rest, since a small one stops at random; 0 when there are too few to spare any.
@@ -146,6 +183,6 @@ def chosen(count: int, share: float) -> tuple[npt.NDArray[np.int64], int]:
     return np.concatenate([_spaced(0, count - tail, share), watched]), len(watched)
 
 
-def _spaced(start: int, stop: int, share: float) -> npt.NDArray[np.int64]:
+def _spaced(start: int, stop: int, share: float) -> Places:
     count = max(1, math.floor((stop - start) * share))
     return np.linspace(start, stop - 1, count).round().astype(np.int64)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from trimtab.adapters.models.encoding import Encoding
-from trimtab.adapters.sources.dataset import Task
+from trimtab.adapters.sources.dataset import QUANTITIES, Task
 
 MOST_ONE_HOT = 200  # columns for one category column; rarer values share one
 
@@ -27,6 +27,6 @@ def linear_model(strength: float, encoding: Encoding, task: Task) -> Any:
             ("words", make_pipeline(SimpleImputer(strategy="constant", fill_value=-1.0), one_hot), words),
         ]
     )
-    if task == "regression":
+    if task in QUANTITIES:
         return make_pipeline(columns, Ridge(alpha=1 / strength))
     return make_pipeline(columns, LogisticRegression(C=strength, max_iter=300))

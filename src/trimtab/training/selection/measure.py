@@ -8,9 +8,7 @@ holdout: what would be shipped is what is confirmed. The intervals speak of thes
 from __future__ import annotations
 
 import functools
-import io
 import os
-import pickle
 import statistics
 import tempfile
 import zipfile
@@ -21,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trimtab.adapters.models.artifact import Estimator, Fitted, save
+from trimtab.adapters.models.artifact import Fitted, predictor_bytes, save
 from trimtab.adapters.models.boosting import mean_prediction
 from trimtab.adapters.models.metrics import score
 from trimtab.adapters.sources.dataset import Dataset, DataSpec, blocks, load, part
@@ -31,6 +29,7 @@ from trimtab.core.model import Json, Measurement, Sample, Split
 from trimtab.core.space import settle
 from trimtab.core.wire import digest, dump
 from trimtab.training.selection.fitting import Request, Rows, Trained, train
+from trimtab.training.selection.memory import free_bytes, predicted_bytes, require_memory
 from trimtab.training.selection.plan import ModelPlan
 
 LAYOUT = 2  # of what is kept on disk, and of what a key means
@@ -133,7 +132,7 @@ def scored_rows(setting: Setting, split: Split) -> Dataset:
 @functools.lru_cache(maxsize=3)
 def training_rows(data: DataSpec, split: Split, share: float) -> Rows:
     """The rows that plans are trained on; `share` of them, evenly spaced."""
-    return Rows(part(load(data), data, "train" if split == "search" else "search"), share)
+    return Rows.of(part(load(data), data, "train" if split == "search" else "search"), share)
 
 
 def rows_share(setting: Setting, fraction: float) -> float:
@@ -148,6 +147,9 @@ def rows_share(setting: Setting, fraction: float) -> float:
 def _look(setting: Setting, plan: ModelPlan, split: Split, fraction: float) -> Look:
     rows = training_rows(setting.data, split, rows_share(setting, fraction))
     request = _request(setting, plan, split, fraction)
+    if plan.family != "current":
+        width, classes = len(rows.encoding.feature_names), len(rows.dataset.classes)
+        require_memory(predicted_bytes(len(rows.dataset), width, classes, plan), free_bytes())
     _ = rows.x if plan.family != "current" else None  # encoding is shared by plans: it is no plan's cost
     watch = Stopwatch()
     trained = train(rows, request)
@@ -164,7 +166,7 @@ def _look(setting: Setting, plan: ModelPlan, split: Split, fraction: float) -> L
         train_cpu,
         predict_cpu / len(scored) * 1e6,
         _single_ms(trained.fitted, scored),
-        _size(trained.fitted),
+        predictor_bytes(trained.fitted.predictor),
     )
 
 
@@ -195,26 +197,6 @@ def _single_ms(fitted: Fitted, rows: Dataset) -> float:
         fitted.predict_table(row)
         times.append(watch.read().cpu_seconds * 1000)
     return statistics.median(times)
-
-
-class _Counted(io.RawIOBase):
-    """Counts what is written to it and keeps nothing."""
-
-    def __init__(self) -> None:
-        self.size = 0
-
-    def write(self, chunk: Any) -> int:
-        size = memoryview(chunk).nbytes
-        self.size += size
-        return size
-
-
-def _size(fitted: Fitted) -> int:
-    if not isinstance(fitted.predictor, Estimator):
-        return len(fitted.predictor.model_to_string())  # type: ignore[attr-defined]
-    counted = _Counted()
-    pickle.dump(fitted.predictor, counted, protocol=5)
-    return counted.size
 
 
 def _read(place: Path) -> Look | None:

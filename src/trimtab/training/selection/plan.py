@@ -31,6 +31,8 @@ class ModelPlan:
     # LightGBM's own splits of categories, the same with strong smoothing, or ranks by frequency as plain numbers.
     categories: Annotated[str, Choice("native", "smooth", "ranks"), BOOSTED] = "native"
     max_bin: Annotated[int, Choice(63, 255, 1023), BOOSTED] = 255
+    # Where a column is split: at the best place, or at one drawn at random, as extremely randomised trees do.
+    splits: Annotated[str, Choice("best", "random"), BOOSTED] = "best"
     strength: Annotated[float, Float(1e-3, 100.0, log=True), When("family", "linear")] = 1.0
     # Boosted plans whose trees are joined to this one's, to a single model of their mean: a blend of what was found.
     others: tuple[ModelPlan, ...] = ()
@@ -61,6 +63,8 @@ def boosting_params(plan: ModelPlan, metric: str) -> dict[str, Any]:
         "lambda_l2": plan.l2 if plan.l2 > LIKE_NONE else 0.0,
         "max_bin": plan.max_bin,
     }
+    if plan.splits == "random":
+        params["extra_trees"] = True
     if plan.bagging_share < 1:
         params |= {"bagging_fraction": plan.bagging_share, "bagging_freq": 1}
     return params | SMOOTH if plan.categories == "smooth" else params

@@ -1,39 +1,32 @@
-"""Strong and different starts, best first: what is known to do well on tables of many kinds, in several tempers."""
+"""Strong and different starts, learned on many tables; then blends of what did well here, and steps from it."""
 
 from __future__ import annotations
 
+import functools
+import importlib.resources
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from trimtab.core.model import Brief, Comparison, Proposal, Trial
 from trimtab.core.space import Float, Int, knobs, settle
+from trimtab.core.wire import load
 from trimtab.training.selection.plan import ModelPlan
 
-IDEAS: tuple[tuple[str, ModelPlan], ...] = (
-    ("slow learning, stopped early", ModelPlan()),
-    ("categories by their frequency", ModelPlan(leaves=40, feature_share=0.5, categories="ranks")),
-    ("small trees, few features", ModelPlan(learning_rate=0.03, leaves=20, min_leaf=5, feature_share=0.3)),
-    (
-        "other columns at every split, like a forest",
-        ModelPlan(learning_rate=0.03, leaves=20, min_leaf=100, feature_share=1.0, node_share=0.2, categories="smooth"),
-    ),
-    (
-        "strongly regularised, careful with categories",
-        ModelPlan(learning_rate=0.04, leaves=20, min_leaf=150, l2=5.0, categories="smooth"),
-    ),
-    (
-        "little noise: all rows, most columns",
-        ModelPlan(leaves=12, min_leaf=2, feature_share=0.85, bagging_share=1.0, l2=5.0),
-    ),
-    ("large trees, fine bins", ModelPlan(leaves=90, min_leaf=10, feature_share=0.8, max_bin=1023)),
-    ("a linear model", ModelPlan(family="linear")),
-)
+LEARNED = "portfolio.json"  # beside this file; benchmarks/training/portfolio.py makes it
+
+
+@functools.cache
+def ideas() -> tuple[tuple[str, ModelPlan], ...]:
+    """The learned portfolio: why, and the plan; in the order in which each adds most to those before it."""
+    text = importlib.resources.files(__package__).joinpath(LEARNED).read_text(encoding="utf-8")
+    return tuple((one["because"], load(ModelPlan, one["plan"])) for one in json.loads(text)["entries"])
 
 
 def portfolio(brief: Brief[Any]) -> Sequence[Proposal[ModelPlan]]:
     """What is tried before any search."""
-    return [Proposal(plan, "portfolio", because) for because, plan in IDEAS]
+    return [Proposal(plan, "portfolio", because) for because, plan in ideas()]
 
 
 MOVES: tuple[tuple[str, Callable[[ModelPlan], dict[str, Any]]], ...] = (
@@ -77,21 +70,23 @@ def _within(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _full(brief: Brief[Any]) -> list[Trial[Any]]:
-    """Single boosted models that were looked at fully, best first."""
+    """Single boosted models that were looked at as fully as any, best first."""
     found = [
-        (verdict.gain.mid, one)
+        (verdict.samples, verdict.gain.mid, one)
         for one in brief.history
         if isinstance(verdict := one.verdict, Comparison) and verdict.fraction == 1.0 and verdict.ruling != "unsafe"
         if one.proposal.plan.family == "lightgbm" and not one.proposal.plan.others
     ]
-    return [one for _, one in sorted(found, key=lambda pair: -pair[0])]
+    most = max((samples for samples, *_ in found), default=0)
+    return [one for samples, _, one in sorted(found, key=lambda way: -way[1]) if samples == most]
 
 
 BLENDED_SHARE = 0.4  # of what all fits have cost: a blend that is chosen is trained once more, on more rows
+AFFORDABLE_SECONDS = 1.0  # of training: cheap enough for any budget
 LEAST_FITS = 4
 
 
-def blends(brief: Brief[Any]) -> Sequence[Proposal[ModelPlan]]:
+def blends(brief: Brief[Any], share: float = BLENDED_SHARE) -> Sequence[Proposal[ModelPlan]]:
     """Means of the two, three and four best boosted models found so far, as far as their training is affordable.
 
     Models that err differently err less together (Caruana et al., ICML 2004), and on the search split it costs nothing
@@ -100,7 +95,7 @@ def blends(brief: Brief[Any]) -> Sequence[Proposal[ModelPlan]]:
     best = _full(brief)
     if len(best) < LEAST_FITS:
         return ()
-    affordable = BLENDED_SHARE * sum(map(_training, brief.history))
+    affordable = max(AFFORDABLE_SECONDS, share * sum(map(_training, brief.history)))
     made = []
     for count in (2, 3, 4):
         if sum(map(_training, best[:count])) <= affordable:
@@ -109,9 +104,9 @@ def blends(brief: Brief[Any]) -> Sequence[Proposal[ModelPlan]]:
     return made
 
 
-def derived(brief: Brief[Any]) -> Sequence[Proposal[ModelPlan]]:
+def derived(brief: Brief[Any], share: float = BLENDED_SHARE) -> Sequence[Proposal[ModelPlan]]:
     """What is made of the plans that were tried: blends cost nothing to look at, then one refinement."""
-    return [*blends(brief), *refinements(brief)]
+    return [*blends(brief, share), *refinements(brief)]
 
 
 def _training(trial: Trial[Any]) -> float:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import operator
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,15 +13,10 @@ from trimtab.adapters.ledger import SqlLedger
 from trimtab.adapters.ledger_rows import EVENTS, RUN_VALUES, RUNS, recorded
 from trimtab.core.errors import InputError
 from trimtab.core.events import RunBegan, RunEnded
+from trimtab.training.tracking.finding import OWN, Test, runs_that_pass
 
-OWN = {
-    "seconds": RUNS.c.seconds, "cpu_seconds": RUNS.c.cpu_seconds, "peak_bytes": RUNS.c.peak_bytes,
-    "began": RUNS.c.began, "name": RUNS.c.name, "by": RUNS.c.by, "status": RUNS.c.status,
-}  # fmt: skip
-SIGNS: Mapping[str, Callable[[Any, Any], Any]] = {
-    "<=": operator.le, ">=": operator.ge, "!=": operator.ne, "=": operator.eq, "<": operator.lt, ">": operator.gt,
-}  # fmt: skip
 CONDITION = re.compile(r"^\s*(?P<name>[^<>=!]+?)\s*(?P<sign><=|>=|!=|==|=|<|>)\s*(?P<value>.*?)\s*$")
+RECENT = 2000  # beginnings that are looked through for runs without an end
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,26 +63,27 @@ class Listed:
 
 
 def listed(ledger: SqlLedger, wanted: Wanted) -> list[Listed]:
-    """The runs that meet all conditions."""
-    query = sa.select(RUNS)
-    for one in wanted.where:
-        query = query.where(_met(one))
-    rows = ledger.select(_ordered(query, wanted).limit(wanted.limit))
-    values = _values(ledger, [row.run for row in rows])
+    """The runs that meet all conditions. Raises InputError for a text where a number belongs."""
+    tests = [_test(one) for one in wanted.where]
+    runs = runs_that_pass(ledger, tests, wanted.by or "began", wanted.is_ascending, wanted.limit)
+    rows = {row.run: row for row in ledger.select(sa.select(RUNS).where(RUNS.c.run.in_(runs)))} if runs else {}
+    values = _values(ledger, runs)
     return [
         Listed(
             row.run, row.name, row.by, row.status, row.began, row.seconds, row.cpu_seconds, row.peak_bytes,
             *values.get(row.run, ({}, {})),
         )
-        for row in rows
+        for row in (rows[run] for run in runs)
     ]  # fmt: skip
 
 
 def lost(ledger: SqlLedger, limit: int = 20) -> list[RunBegan]:
-    """Runs that began and have not ended: under way, or their process was killed. Newest first."""
-    ended = sa.select(RUNS.c.run)
-    query = sa.select(EVENTS).where((EVENTS.c.kind == RunBegan.__name__) & EVENTS.c.study.not_in(ended))
-    return [recorded(row).event for row in ledger.select(query.order_by(EVENTS.c.position.desc()).limit(limit))]
+    """Of the latest that began: runs under way, and those whose process was killed. Newest first."""
+    began = sa.select(EVENTS).where(EVENTS.c.kind == RunBegan.__name__).order_by(EVENTS.c.position.desc())
+    recent = began.limit(RECENT).subquery()
+    has_ended = sa.exists().where(RUNS.c.run == recent.c.study)
+    query = sa.select(recent).where(~has_ended).order_by(recent.c.position.desc()).limit(limit)
+    return [recorded(row).event for row in ledger.select(query)]
 
 
 def found(ledger: SqlLedger, run: str) -> RunEnded:
@@ -104,30 +99,14 @@ def found(ledger: SqlLedger, run: str) -> RunEnded:
     return event
 
 
-def _met(one: Condition) -> sa.ColumnElement[bool]:
-    compare = SIGNS[one.sign]
+def _test(one: Condition) -> Test:
     number = _number(one.value)
     if one.name in OWN:
-        column = OWN[one.name]
-        if isinstance(column.type, sa.Float | sa.BigInteger) and number is None:
+        is_text = isinstance(OWN[one.name].type, sa.String)
+        if not is_text and number is None:
             raise InputError(f"{one.name} is a number, not {one.value!r}", hint=f"such as '{one.name} > 10'")
-        is_text = isinstance(column.type, sa.String)
-        return sa.cast(compare(column, one.value if is_text else number), sa.Boolean)
-    value = RUN_VALUES.c.text if number is None else RUN_VALUES.c.number
-    wanted: Any = one.value if number is None else number
-    runs = sa.select(RUN_VALUES.c.run).where((RUN_VALUES.c.name == one.name) & compare(value, wanted))
-    return RUNS.c.run.in_(runs)
-
-
-def _ordered(query: sa.Select[Any], wanted: Wanted) -> sa.Select[Any]:
-    if wanted.by and wanted.by not in OWN:
-        value = RUN_VALUES.c.number
-        joined = query.join(RUN_VALUES, RUN_VALUES.c.run == RUNS.c.run).where(
-            (RUN_VALUES.c.name == wanted.by) & value.is_not(None)
-        )
-        return joined.order_by(value.asc() if wanted.is_ascending else value.desc(), RUN_VALUES.c.run)
-    column = OWN[wanted.by or "began"]
-    return query.order_by(column.asc() if wanted.is_ascending else column.desc())
+        return Test(one.name, one.sign, one.value if is_text or number is None else number)
+    return Test(one.name, one.sign, one.value if number is None else number)
 
 
 def _values(ledger: SqlLedger, runs: Sequence[str]) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:

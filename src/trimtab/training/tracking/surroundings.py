@@ -34,11 +34,11 @@ def environment() -> Kept:
 
 def code(command: Sequence[str], place: Path) -> tuple[dict[str, Json], tuple[Kept, ...]]:
     """Script, commit and diff of a run's code, with the texts that they name; what is not under git has no commit."""
-    script = _script(command, place)
+    script = _script(tuple(command), place)
     found: dict[str, Json] = {}
     texts: list[Kept] = []
     if script is not None:
-        found |= {"script": script.name, "script_sha256": file_hash(script)}
+        found |= {"script": script.name, "script_sha256": _hash_now(str(script))}
     where = script.parent if script is not None else place
     commit, diff = _git_state(str(where), int(time.monotonic() / FRESH_SECONDS))
     if commit:
@@ -54,9 +54,13 @@ def data_hashes(paths: Sequence[str]) -> Mapping[str, str]:
     found = {}
     for path in dict.fromkeys(paths):
         if path.endswith(DATA) and os.path.isfile(path):
-            with_stat = os.stat(path)
-            found[path] = _data_hash(os.path.abspath(path), with_stat.st_size, with_stat.st_mtime_ns)
+            found[path] = _hash_now(path)
     return found
+
+
+def _hash_now(path: str) -> str:
+    with_stat = os.stat(path)
+    return _data_hash(os.path.abspath(path), with_stat.st_size, with_stat.st_mtime_ns)
 
 
 def file_hash(path: Path) -> str:
@@ -117,7 +121,8 @@ def _git(place: str, *words: str) -> str:
     return done.stdout.decode("utf-8", "replace") if done.returncode == 0 else ""
 
 
-def _script(command: Sequence[str], place: Path) -> Path | None:
+@functools.lru_cache(maxsize=16)
+def _script(command: tuple[str, ...], place: Path) -> Path | None:
     """The first word of a command that names a file other than an interpreter."""
     for word in command:
         path = place / word

@@ -9,13 +9,14 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from trimtab import hooks
 from trimtab.adapters.ledger import SqlLedger, ledger_in
+from trimtab.core.errors import OutsideError
 from trimtab.core.model import Spend
 from trimtab.hooks.session import Session
 from trimtab.training.allocation.heard import Heard
@@ -59,7 +60,7 @@ def track(name: str = "", *, folder: str | Path = ".", ledger: SqlLedger | None 
     The run goes into the ledger of `folder` (or `TRIMTAB_LEDGER`), also when the body raises or the process is killed.
     Raises TargetError or OutsideError when the ledger cannot be written.
     """
-    own = _ledger(str(Path(folder).resolve()), os.environ.get("TRIMTAB_LEDGER", "")) if ledger is None else ledger
+    own = _ledger(os.path.abspath(folder), os.environ.get("TRIMTAB_LEDGER", "")) if ledger is None else ledger
     heard = Heard()
 
     def say(event: dict[str, Any]) -> None:
@@ -68,9 +69,7 @@ def track(name: str = "", *, folder: str | Path = ".", ledger: SqlLedger | None 
     session = Session(say)
     origin = Origin(name or Path(sys.argv[0]).stem or "run", "track", tuple(sys.argv), Path.cwd())
     run, before = Tracked(origin.run, session), _used()
-    timer = threading.Timer(SHORT_SECONDS, write_began, (own, origin))
-    timer.daemon = True
-    timer.start()
+    _beginnings.add(own, origin)
     ends, status = (hooks.heard_by(session), note_opened(run.paths)), "failed"
     try:
         yield run
@@ -82,14 +81,51 @@ def track(name: str = "", *, folder: str | Path = ".", ledger: SqlLedger | None 
         for end in ends:
             end()
         session.close()
-        timer.cancel()
-        timer.join()
+        _beginnings.drop(origin)
         spent = _difference(_used(), before)
         outcome = Outcome(
             status, spent, heard.parameters, heard.metrics, heard.curves, run.paths,
             notes=tuple(run.notes),
         )  # fmt: skip
         write_ended(own, origin, outcome)
+
+
+class _Beginnings:
+    """Writes that a run began, once it has lasted a while: by one thread, which ends when there is nothing to do."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # also held while one is written: its end comes after its beginning
+        self._waiting: dict[str, tuple[float, SqlLedger, Origin]] = {}
+        self._is_running = False
+
+    def add(self, ledger: SqlLedger, origin: Origin) -> None:
+        """This run begins now."""
+        with self._lock:
+            self._waiting[origin.run] = time.monotonic(), ledger, origin
+            if not self._is_running:
+                self._is_running = True
+                threading.Thread(target=self._run, name="trimtab-track", daemon=True).start()
+
+    def drop(self, origin: Origin) -> None:
+        """This run has ended."""
+        with self._lock:
+            self._waiting.pop(origin.run, None)
+
+    def _run(self) -> None:
+        while True:
+            time.sleep(SHORT_SECONDS)
+            with self._lock:
+                due = [run for run, (began, _, _) in self._waiting.items() if time.monotonic() >= began + SHORT_SECONDS]
+                for run in due:
+                    _, ledger, origin = self._waiting.pop(run)
+                    with suppress(OutsideError):  # its end will say so
+                        write_began(ledger, origin)
+                if not due and not self._waiting:
+                    self._is_running = False
+                    return
+
+
+_beginnings = _Beginnings()
 
 
 @functools.cache

@@ -6,14 +6,15 @@ are never offered to it: limits are kept outside the program.
 
 from __future__ import annotations
 
+import functools
 import math
-import time
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numba
 import numpy as np
 
-from trimtab.adapters.programs import POLICY, Policy, compile_program
+from trimtab.adapters.programs import Policy, compile_program
 from trimtab.inference.balancing.signature import NEVER, PICK
 
 (
@@ -22,75 +23,104 @@ from trimtab.inference.balancing.signature import NEVER, PICK
 _COLUMNS = 11
 DECAY_SECONDS = 10.0  # of the moving averages
 LEAST_REQUEST = f"{PICK.head}\n    return outstanding + draw * 0.5\n"
-_PLACES = PICK.starts()
-_WIDTH = PICK.width
-_X = {name: np.int64(place) for name, place in _PLACES.items()}
+_X = {name: np.int64(place) for name, place in PICK.starts().items()}
 _ORDER = tuple(_X[name] for name in (
-    "outstanding", "in_flight", "age", "sent", "latency", "peak", "quiet", "slots", "service", "size", "pace",
-    "routers", "backends", "turn", "draw", "work", "sent_work", "elapsed", "reported",
+    "outstanding", "in_flight", "age", "sent", "latency", "peak", "quiet", "slots", "service", "work", "sent_work",
+    "elapsed", "reported",
 ))  # fmt: skip
-_FLOATS = numba.f8[::1]
+_SIZE, _PACE, _ROUTERS, _BACKENDS = _X["size"], _X["pace"], _X["routers"], _X["backends"]
+_TURN, _DRAW = _X["turn"], _X["draw"]
+LAST, PACE, ARRIVED = range(3)  # what the router knows of itself
+_FLOATS, _ROWS = numba.f8[::1], numba.f8[:, ::1]
 
 
-@numba.njit(numba.i8(POLICY, numba.f8[:, ::1], _FLOATS, _FLOATS, numba.f8, numba.f8, numba.i8), cache=True)
-def _lowest(policy: Any, rows: Any, inputs: Any, state: Any, now: float, pace: float, last: int) -> Any:
-    """The open backend with the lowest score, one of them by chance among equals; -1 when none is open."""
-    best, lowest, luck = -1, np.inf, 0.0
-    count = len(rows)
+@numba.njit(numba.f8(_ROWS), cache=True)
+def _mean_latency(rows: Any) -> Any:
+    """Seconds, of the backends that have answered; 0 when none has."""
     mean, known = 0.0, 0
-    for place in range(count):
+    for place in range(len(rows)):
         if rows[place, LATENCY] > 0.0:
             mean += rows[place, LATENCY]
             known += 1
-    mean = mean / known if known else 0.0
-    for place in range(count):
-        row = rows[place]
-        if row[IS_OPEN] == 0.0 or row[OUTSTANDING] >= row[SLOTS]:
-            continue
-        inputs[_ORDER[0]] = row[OUTSTANDING]
-        inputs[_ORDER[1]] = row[IN_FLIGHT]
-        inputs[_ORDER[2]] = now - row[REPORTED_AT] if row[REPORTED_AT] > 0.0 else NEVER
-        inputs[_ORDER[3]] = min(8.0, row[SENT])
-        inputs[_ORDER[4]] = row[LATENCY]
-        inputs[_ORDER[5]] = row[PEAK]
-        inputs[_ORDER[6]] = now - row[ANSWERED_AT] if row[ANSWERED_AT] > 0.0 else NEVER
-        inputs[_ORDER[7]] = row[SLOTS]
-        inputs[_ORDER[8]] = row[LATENCY] / mean if mean > 0.0 and row[LATENCY] > 0.0 else 1.0
-        inputs[_ORDER[9]] = mean
-        inputs[_ORDER[10]] = pace
-        inputs[_ORDER[11]] = 1.0
-        inputs[_ORDER[12]] = count
-        inputs[_ORDER[13]] = (place - last - 1) % count
-        draw = np.random.random()
-        inputs[_ORDER[14]] = draw
-        inputs[_ORDER[15]] = row[IN_FLIGHT] * mean
-        inputs[_ORDER[16]] = min(8.0, row[SENT]) * mean
-        inputs[_ORDER[17]] = max(0.0, row[OUTSTANDING] * now - row[STARTED_SUM])
-        inputs[_ORDER[18]] = row[LATENCY]
-        score = policy(inputs, state)
-        if score < lowest or (score == lowest and draw < luck):
-            best, lowest, luck = place, score, draw
-    return best
+    return mean / known if known else 0.0
 
 
-@numba.njit(numba.void(numba.f8[:, ::1], numba.i8, numba.f8), cache=True)
-def _sent(rows: Any, place: int, now: float) -> None:
+@numba.njit(numba.void(_FLOATS, _FLOATS, numba.f8, numba.f8), cache=True)
+def _describe(row: Any, inputs: Any, now: Any, mean: Any) -> Any:
+    """What a policy is told of one backend."""
+    inputs[_ORDER[0]] = row[OUTSTANDING]
+    inputs[_ORDER[1]] = row[IN_FLIGHT]
+    inputs[_ORDER[2]] = now - row[REPORTED_AT] if row[REPORTED_AT] > 0.0 else NEVER
+    inputs[_ORDER[3]] = min(8.0, row[SENT])
+    inputs[_ORDER[4]] = row[LATENCY]
+    inputs[_ORDER[5]] = row[PEAK]
+    inputs[_ORDER[6]] = now - row[ANSWERED_AT] if row[ANSWERED_AT] > 0.0 else NEVER
+    inputs[_ORDER[7]] = row[SLOTS]
+    inputs[_ORDER[8]] = row[LATENCY] / mean if mean > 0.0 and row[LATENCY] > 0.0 else 1.0
+    inputs[_ORDER[9]] = row[IN_FLIGHT] * mean
+    inputs[_ORDER[10]] = min(8.0, row[SENT]) * mean
+    inputs[_ORDER[11]] = max(0.0, row[OUTSTANDING] * now - row[STARTED_SUM])
+    inputs[_ORDER[12]] = row[LATENCY]
+
+
+@numba.njit(numba.void(_ROWS, _FLOATS, _FLOATS, numba.f8, numba.f8), cache=True)
+def _greet(rows: Any, inputs: Any, own: Any, now: Any, mean: Any) -> Any:
+    """What a policy is told of the request that arrives."""
+    gap = now - own[ARRIVED]
+    own[ARRIVED] = now
+    own[PACE] += (1.0 / max(gap, 1e-6) - own[PACE]) * min(1.0, gap / DECAY_SECONDS)
+    inputs[_SIZE], inputs[_PACE] = mean, own[PACE]
+    inputs[_ROUTERS], inputs[_BACKENDS] = 1.0, len(rows)
+
+
+@numba.njit(numba.void(_ROWS, _FLOATS, numba.i8, numba.f8), cache=True)
+def _sent(rows: Any, own: Any, place: Any, now: Any) -> Any:
     rows[place, OUTSTANDING] += 1
     rows[place, SENT] += 1
     rows[place, STARTED_SUM] += now
+    own[LAST] = place
 
 
-@numba.njit(numba.void(numba.f8[:, ::1], numba.i8, numba.f8, numba.f8, numba.b1), cache=True)
-def _ended(rows: Any, place: int, began: float, now: float, is_answer: bool) -> None:
+@functools.lru_cache(maxsize=64)
+def chooser(policy: Policy) -> Callable[..., int]:
+    """The open backend with the lowest score, one of them by chance among equals, booked; -1 when none is open.
+
+    Compiled for one policy, about 0.1 s: to hand a compiled function over at each call costs 100 times the choice.
+    """
+
+    @numba.njit(numba.i8(_ROWS, _FLOATS, _FLOATS, _FLOATS, numba.f8))
+    def send(rows: Any, inputs: Any, state: Any, own: Any, now: Any) -> Any:
+        best, lowest, luck, count = -1, np.inf, 0.0, len(rows)
+        mean = _mean_latency(rows)
+        _greet(rows, inputs, own, now, mean)
+        for place in range(count):
+            row = rows[place]
+            if row[IS_OPEN] == 0.0 or row[OUTSTANDING] >= row[SLOTS]:
+                continue
+            _describe(row, inputs, now, mean)
+            draw = np.random.random()
+            inputs[_TURN], inputs[_DRAW] = (place - int(own[LAST]) - 1) % count, draw
+            score = policy(inputs, state)
+            if score < lowest or (score == lowest and draw < luck):
+                best, lowest, luck = place, score, draw
+        if best >= 0:
+            _sent(rows, own, best, now)
+        return best
+
+    return send
+
+
+@numba.njit(numba.void(_ROWS, numba.i8, numba.f8, numba.f8, numba.b1), cache=True)
+def _ended(rows: Any, place: Any, began: Any, now: Any, is_answer: Any) -> Any:
     row = rows[place]
     row[OUTSTANDING] -= 1
     row[STARTED_SUM] -= began
     if not is_answer:
         return
-    took = now - began
+    seconds = now - began
     weight = 1.0 if row[ANSWERED_AT] == 0.0 else 1.0 - math.exp((row[ANSWERED_AT] - now) / DECAY_SECONDS)
-    row[LATENCY] += weight * (took - row[LATENCY])
-    row[PEAK] = took if took > row[PEAK] else row[PEAK] + weight * (took - row[PEAK])
+    row[LATENCY] += weight * (seconds - row[LATENCY])
+    row[PEAK] = seconds if seconds > row[PEAK] else row[PEAK] + weight * (seconds - row[PEAK])
     # One router sees all requests: what it counts is what the backend would report.
     row[IN_FLIGHT], row[REPORTED_AT], row[SENT], row[ANSWERED_AT] = row[OUTSTANDING], now, 0.0, now
 
@@ -101,28 +131,35 @@ class Choice:
     def __init__(self, most_backends: int = 1024, *, slots: int = 256) -> None:
         self._rows = np.zeros((0, _COLUMNS))
         self._slots, self._most = slots, most_backends
-        self._inputs, self._state = np.zeros(_WIDTH), np.zeros(max(1, PICK.state))
-        self._last, self._pace, self._arrived = -1, 0.0, 0.0
-        self.source = LEAST_REQUEST
-        self._policy: Policy = compile_program(LEAST_REQUEST, PICK)
+        self._free: list[int] = []
+        self._inputs, self._own = np.zeros(PICK.width), np.array([-1.0, 0.0, 0.0])
+        self.swap(chooser(compile_program(LEAST_REQUEST, PICK)))
 
-    def swap(self, source: str) -> None:
-        """Take another policy for all requests from now on. Raises ProgramFault; the old one stays then."""
-        policy = compile_program(source, PICK)
-        self._policy, self.source, self._state = policy, source, np.zeros(max(1, PICK.state))
+    def swap(self, send: Callable[..., int]) -> None:
+        """Take another policy for all requests from now on."""
+        self._send, self._state = send, np.zeros(max(1, PICK.state))
 
-    def use(self, policy: Policy, state: Any) -> None:
-        """Take a compiled policy that brings its own state."""
-        self._policy, self._state = policy, state
+    def use(self, send: Callable[..., int], state: Any) -> None:
+        """Take a policy that brings its own state."""
+        self._send, self._state = send, state
 
     def add(self) -> int:
         """A place for one more backend, closed at first. Raises ValueError when there is none left."""
+        if self._free:
+            place = self._free.pop()
+            self._rows[place] = 0.0
+            self._rows[place, SLOTS] = self._slots
+            return place
         if len(self._rows) >= self._most:
             raise ValueError(f"a router has at most {self._most} backends")
         row = np.zeros((1, _COLUMNS))
         row[0, SLOTS] = self._slots
         self._rows = np.ascontiguousarray(np.concatenate([self._rows, row]))
         return len(self._rows) - 1
+
+    def remove(self, place: int) -> None:
+        """Give up the place of a backend that has no request any more."""
+        self._free.append(place)
 
     def open(self, place: int, *, is_open: bool) -> None:
         """Offer a backend to the policy, or no more."""
@@ -132,26 +169,19 @@ class Choice:
         """Whether the policy is offered a backend."""
         return bool(self._rows[place, IS_OPEN])
 
-    def next(self, without: frozenset[int] = frozenset()) -> int:
-        """The backend for a request that arrives now, -1 when none may have it."""
-        now = time.monotonic()
-        gap, self._arrived = now - self._arrived, now
-        self._pace += (1.0 / max(gap, 1e-6) - self._pace) * min(1.0, gap / DECAY_SECONDS)
-        hidden = [place for place in without if self._rows[place, IS_OPEN]] if without else ()
-        for place in hidden:
-            self._rows[place, IS_OPEN] = 0.0
-        chosen = _lowest(self._policy, self._rows, self._inputs, self._state, now, self._pace, self._last)
-        for place in hidden:
-            self._rows[place, IS_OPEN] = 1.0
-        if chosen >= 0:
-            self._last = chosen
-        return int(chosen)
+    def send(self, now: float) -> int:
+        """The backend for a request that arrives now, which counts as sent; -1 when none may have it."""
+        return self._send(self._rows, self._inputs, self._state, self._own, now)
 
-    def sent(self, place: int, now: float) -> None:
-        """A request went to a backend."""
-        _sent(self._rows, place, now)
+    def send_elsewhere(self, now: float, without: Collection[int]) -> int:
+        """The same, but to none of some backends."""
+        hidden = [place for place in without if self._rows[place, IS_OPEN]]
+        self._rows[hidden, IS_OPEN] = 0.0
+        chosen = self.send(now)
+        self._rows[hidden, IS_OPEN] = 1.0
+        return chosen
 
-    def ended(self, place: int, began: float, now: float, *, is_answer: bool) -> None:
+    def ended(self, place: int, began: float, now: float, is_answer: bool) -> None:
         """A request came back from a backend, or will not."""
         _ended(self._rows, place, began, now, is_answer)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import bisect
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Mapping
 
@@ -13,17 +13,20 @@ class Counts:
     """Counters that only grow."""
 
     def __init__(self) -> None:
-        self.arrived = 0
-        self.answers: Counter[tuple[str, int]] = Counter()
+        self.arrived = self.ended = 0
         self.events: Counter[str] = Counter()
+        self._answers: dict[str, dict[int, int]] = {}  # by backend, then status
         self._took = [0] * (len(BUCKETS) + 1)
         self._seconds = 0.0
         self.listeners: list[Callable[[int, float], None]] = []  # told of each answer's status and seconds
 
     def answered(self, backend: str, status: int, seconds: float) -> None:
         """An answer went to a client."""
-        self.answers[backend, status] += 1
-        self._took[bisect.bisect_left(BUCKETS, seconds)] += 1
+        answers = self._answers.get(backend)
+        if answers is None:
+            answers = self._answers[backend] = {}
+        answers[status] = answers.get(status, 0) + 1
+        self._took[bisect_left(BUCKETS, seconds)] += 1
         self._seconds += seconds
         for listener in self.listeners:
             listener(status, seconds)
@@ -41,8 +44,9 @@ class Counts:
         """All counts and the given gauges (by name, then backend) in Prometheus' text format."""
         lines = ["# TYPE trimtab_requests_total counter", f"trimtab_requests_total {self.arrived}"]
         lines.append("# TYPE trimtab_answers_total counter")
-        for (backend, status), count in sorted(self.answers.items()):
-            lines.append(f'trimtab_answers_total{{backend="{backend}",status="{status}"}} {count}')
+        for backend, answers in sorted(self._answers.items()):
+            for status, count in sorted(answers.items()):
+                lines.append(f'trimtab_answers_total{{backend="{backend}",status="{status}"}} {count}')
         lines.append("# TYPE trimtab_events_total counter")
         lines += [f'trimtab_events_total{{event="{name}"}} {count}' for name, count in sorted(self.events.items())]
         lines.append("# TYPE trimtab_answer_seconds histogram")

@@ -9,19 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
-from collections import deque
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 
+from trimtab.adapters.programs import ProgramFault, compile_program
 from trimtab.core.errors import OutsideError
-from trimtab.inference.balancing.live.choice import Choice
-from trimtab.inference.balancing.live.client import Client, Request
+from trimtab.inference.balancing.live.choice import Choice, chooser
+from trimtab.inference.balancing.live.client import Client
 from trimtab.inference.balancing.live.counts import Counts
 from trimtab.inference.balancing.live.exchange import Connection
-from trimtab.inference.balancing.live.turn import Turn
+from trimtab.inference.balancing.signature import PICK
 
 EJECT_AFTER = 3  # failures in a row
+LOOKS = 8  # for late attempts, in the time that one may take
 IDLE_CONNECTIONS = 256  # kept for each backend
 
 
@@ -48,23 +48,24 @@ class Backend:
     def __init__(self, host: str, port: int, place: int) -> None:
         self.host, self.port, self.place = host, port, place
         self.name = f"{host}:{port}"
-        self.idle: deque[Connection] = deque()
+        self.idle: list[Connection] = []
         self.failures = 0
         self.is_leaving = False
 
-    def take(self) -> Connection | None:
-        """An idle connection that still stands."""
+    def take(self) -> Connection:
+        """An idle connection that still stands, else one that is to be opened."""
         while self.idle:
             connection = self.idle.pop()
             if connection.is_free:
                 return connection
-        return None
+        return Connection(self)
 
     def give_back(self, connection: Connection) -> None:
         """Keep a connection for the next request."""
         if connection.is_free and len(self.idle) < IDLE_CONNECTIONS and not self.is_leaving:
+            connection.pause(False)
             self.idle.append(connection)
-        elif connection.is_free:
+        else:
             connection.drop()
 
     def close(self) -> None:
@@ -80,12 +81,11 @@ class Router:
         self.settings, self.counts = settings, Counts()
         self.choice = Choice(slots=settings.slots)
         self._backends: dict[str, Backend] = {}
-        self._by_place: dict[int, Backend] = {}
+        self.places: dict[int, Backend] = {}
         self._clients: set[Client] = set()
-        self._turns: set[Turn] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
-        self.port = 0
+        self.port, self.looks = 0, 1
 
     async def start(self) -> None:
         """Listen. Raises OutsideError when the port is taken."""
@@ -97,14 +97,14 @@ class Router:
         except OSError as error:
             raise OutsideError(f"port {self.settings.port} cannot be used: {error}", hint="choose another") from None
         self.port = self._server.sockets[0].getsockname()[1]
-        self._spawn(self._look_for_late())
+        self.spawn(self._look_for_late())
 
     async def stop(self, grace_seconds: float = 10.0) -> None:
         """Take no more connections, end what is under way, then close."""
         if self._server is not None:
             self._server.close()
         deadline = asyncio.get_running_loop().time() + grace_seconds
-        while self._turns and asyncio.get_running_loop().time() < deadline:
+        while self.in_flight and asyncio.get_running_loop().time() < deadline:
             await asyncio.sleep(0.02)
         for client in list(self._clients):
             client.close()
@@ -118,9 +118,9 @@ class Router:
         name = f"{host}:{port}"
         if name not in self._backends:
             backend = Backend(host, port, self.choice.add())
-            self._backends[name], self._by_place[backend.place] = backend, backend
+            self._backends[name], self.places[backend.place] = backend, backend
             if self.settings.health_seconds:
-                self._spawn(self._watch(backend))
+                self.spawn(self._watch(backend))
             else:
                 self.choice.open(backend.place, is_open=True)
         return name
@@ -134,10 +134,20 @@ class Router:
         while self.choice.outstanding(backend.place) and asyncio.get_running_loop().time() < deadline:
             await asyncio.sleep(0.01)
         backend.close()
+        if not self.choice.outstanding(backend.place):
+            self.choice.remove(backend.place)
 
-    def swap(self, source: str) -> None:
-        """Route by another policy from the next request on. Raises ProgramFault; the old one stays then."""
-        self.choice.swap(source)
+    async def swap(self, source: str) -> None:
+        """Route by another policy from now on. Raises ProgramFault; the old one stays then.
+
+        It is compiled in a thread: requests go on meanwhile.
+        """
+        try:
+            send = await asyncio.to_thread(lambda: chooser(compile_program(source, PICK)))
+        except ProgramFault:
+            self.counts.events["policy refused"] += 1
+            raise
+        self.choice.swap(send)
         self.counts.events["policy swapped"] += 1
 
     @property
@@ -148,7 +158,12 @@ class Router:
     @property
     def in_flight(self) -> int:
         """Requests under way."""
-        return len(self._turns)
+        return self.counts.arrived - self.counts.ended
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes of answers that clients have not taken yet."""
+        return sum(one.transport.get_write_buffer_size() for one in self._clients if one.transport is not None)
 
     def metrics(self) -> str:
         """Everything counted, in Prometheus' text format."""
@@ -160,18 +175,21 @@ class Router:
         """Whether a backend gets requests."""
         return self.choice.is_open(self._backends[name].place)
 
-    # What a turn asks of the router.
-    def next_backend(self, without: frozenset[int]) -> Backend | None:
-        """The backend for the next attempt."""
-        place = self.choice.next(without)
-        return None if place < 0 else self._by_place[place]
-
-    async def connect(self, backend: Backend) -> Connection:
-        """A new connection. Raises OSError or TimeoutError."""
-        loop = asyncio.get_running_loop()
-        async with asyncio.timeout(self.settings.connect_seconds):
-            _, connection = await loop.create_connection(Connection, backend.host, backend.port)
-        return connection
+    # What clients and turns ask of the router.
+    async def connect(self, connection: Connection) -> None:
+        """Open a backend's connection, and send what waits for it."""
+        backend, loop = connection.backend, asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self.settings.connect_seconds):
+                await loop.create_connection(lambda: connection, backend.host, backend.port)
+        except (OSError, TimeoutError):
+            if connection.turn is not None:
+                connection.turn.failed(connection, "connection refused", may_be_done=False)
+            return
+        if connection.turn is None:  # over meanwhile
+            backend.give_back(connection)
+        elif connection.transport is not None:
+            connection.transport.write(connection.turn.content)
 
     def failed(self, backend: Backend, event: str) -> None:
         """An attempt failed: after a few in a row the backend is ejected."""
@@ -181,50 +199,44 @@ class Router:
             self.choice.open(backend.place, is_open=False)
             self.counts.events["ejected"] += 1
 
-    def ended(self, turn: Turn) -> None:
-        """A request is over."""
-        self._turns.discard(turn)
+    def forget(self, client: Client) -> None:
+        """A client's connection is gone."""
+        self._clients.discard(client)
 
-    def spawn(self, turn: Turn, backend: Backend) -> None:
-        """Connect for a turn, apart."""
-        self._spawn(turn.connected(backend))
-
-    def _new_client(self) -> Client:
-        settings = self.settings
-        client = Client(self._dispatch, self._clients.discard, settings.most_bytes, repeat_posts=settings.repeat_posts)
-        self._clients.add(client)
-        return client
-
-    def _dispatch(self, client: Client, request: Request) -> None:
-        self.counts.arrived += 1
-        turn = Turn(self, client, request)
-        self._turns.add(turn)
-        turn.begin()
-
-    async def _look_for_late(self) -> None:
-        """Give up on attempts that take too long: one look at all of them costs less than a timer for each."""
-        pause = min(0.5, self.settings.try_seconds / 4)
-        while True:
-            await asyncio.sleep(pause)
-            before = time.monotonic() - self.settings.try_seconds
-            for turn in list(self._turns):
-                turn.give_up(before)
-
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+    def spawn(self, work: Coroutine[None, None, None]) -> None:
+        """Do something apart."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def _new_client(self) -> Client:
+        client = Client(self)
+        self._clients.add(client)
+        return client
+
+    async def _look_for_late(self) -> None:
+        """Give up on attempts that take too long: one look at all of them costs less than a timer for each.
+
+        Time is counted in looks: while the router itself stands still, no backend is late.
+        """
+        while True:
+            await asyncio.sleep(self.settings.try_seconds / LOOKS)
+            self.looks += 1
+            for client in list(self._clients):
+                client.look(self.looks - LOOKS)
 
     async def _watch(self, backend: Backend) -> None:
         """Check a backend's health until it leaves; a check that passes brings it back."""
         while not backend.is_leaving:
             is_well = await self._is_well(backend)
-            if is_well and not backend.is_leaving:
+            if backend.is_leaving:
+                return
+            if is_well:
                 backend.failures = 0
                 if not self.choice.is_open(backend.place):
                     self.choice.open(backend.place, is_open=True)
                     self.counts.events["admitted"] += 1
-            elif not is_well:
+            else:
                 self.failed(backend, "health check failed")
             await asyncio.sleep(self.settings.health_seconds if self.choice.is_open(backend.place) else 0.05)
 

@@ -3,189 +3,179 @@
 from __future__ import annotations
 
 import asyncio
-import time
+from time import monotonic
 from typing import TYPE_CHECKING
 
-from trimtab.inference.balancing.live.client import Client, Request
 from trimtab.inference.balancing.live.exchange import Connection
 
 if TYPE_CHECKING:
-    from trimtab.inference.balancing.live.router import Backend, Router
+    from trimtab.inference.balancing.live.client import Client
+    from trimtab.inference.balancing.live.router import Router
 
-
-class Leg:
-    """One attempt at one backend: what its connection tells."""
-
-    __slots__ = ("backend", "began", "connection", "is_over", "turn")
-
-    def __init__(self, turn: Turn, backend: Backend) -> None:
-        self.turn, self.backend, self.began = turn, backend, time.monotonic()
-        self.connection: Connection | None = None
-        self.is_over = False
-
-    def on_bytes(self, data: bytes) -> None:
-        """Bytes of the answer."""
-        self.turn.on_bytes(self, data)
-
-    def on_end(self, status: int, *, keep_alive: bool) -> None:
-        """The answer is whole."""
-        self.turn.on_end(self, status, keep_alive=keep_alive)
-
-    def on_broken(self, *, has_begun: bool) -> None:
-        """The connection broke."""
-        self.turn.on_failed(self, "connection broke", may_be_done=True)
-
-    def over(self, *, is_answer: bool) -> None:
-        """Take it off the books, once."""
-        if not self.is_over:
-            self.is_over = True
-            self.turn.router.choice.ended(self.backend.place, self.began, time.monotonic(), is_answer=is_answer)
+SAFE_TO_REPEAT = (b"GET ", b"HEAD ", b"OPTIONS ", b"PUT ", b"DELETE ", b"TRACE ")  # idempotent, RFC 9110 9.2.2
 
 
 class Turn:
-    """From a request to its one answer."""
+    """From a request to its one answer. A client has one, for one request after the other."""
 
     __slots__ = (
-        "_attempts", "_began", "_hedge", "_is_over", "_legs", "_tried", "_winner", "client", "request", "router",
+        "_began", "_hedge", "_is_over", "_legs", "_tried", "_winner", "client", "content", "router", "takes_chunks",
     )  # fmt: skip
 
-    def __init__(self, router: Router, client: Client, request: Request) -> None:
-        self.router, self.client, self.request = router, client, request
-        self._began = time.monotonic()
-        self._legs: list[Leg] = []
-        self._tried: frozenset[int] = frozenset()
-        self._attempts = 0
-        self._winner: Leg | None = None
-        self._is_over = False
+    def __init__(self, router: Router, client: Client) -> None:
+        self.router, self.client = router, client
+        self.content = b""
+        self.takes_chunks = True
+        self._began = 0.0
+        self._legs: list[Connection] = []  # attempts that are under way
+        self._tried: list[int] = []
+        self._winner: Connection | None = None
+        self._is_over = True
         self._hedge: asyncio.TimerHandle | None = None
-        client.on_gone = self._on_client_gone
-        client.on_pause = self._on_pause
 
-    def begin(self) -> None:
-        """Make the first attempt."""
-        self._attempt()
-        hedge = self.router.settings.hedge_seconds
-        if hedge and self.request.may_repeat and not self._is_over:
-            self._hedge = asyncio.get_running_loop().call_later(hedge, self._ask_another)
+    @property
+    def is_head(self) -> bool:
+        """Whether the answer has no body."""
+        return self.content.startswith(b"HEAD ")
 
-    def _attempt(self) -> None:
-        backend = self.router.next_backend(self._tried) or (
-            self.router.next_backend(frozenset()) if self._tried else None
-        )
-        if backend is None:
+    @property
+    def may_repeat(self) -> bool:
+        """Whether the request may be done twice."""
+        return self.router.settings.repeat_posts or self.content.startswith(SAFE_TO_REPEAT)
+
+    def begin(self, content: bytes, *, takes_chunks: bool = True) -> None:
+        """Make the first attempt at another request."""
+        self.content, self.takes_chunks, self._is_over = content, takes_chunks, False
+        self._began = now = monotonic()
+        router = self.router
+        router.counts.arrived += 1
+        place = router.choice.send(now)
+        if place < 0:
             self._refuse(503, "Service Unavailable", "no backend can take a request now")
             return
-        self._attempts += 1
-        self._tried |= {backend.place}
-        leg = Leg(self, backend)
-        self._legs.append(leg)
-        self.router.choice.sent(backend.place, leg.began)
+        self._attempt(place, now)
+        if router.settings.hedge_seconds and not self._is_over and self.may_repeat:
+            self._hedge = asyncio.get_running_loop().call_later(router.settings.hedge_seconds, self._ask_another)
+
+    def _attempt(self, place: int, now: float) -> None:
+        """Ask a backend, which the request is booked on already."""
+        router = self.router
+        backend = router.places[place]
         connection = backend.take()
-        if connection is not None:
-            self._ask(leg, connection)
+        self._tried.append(place)
+        self._legs.append(connection)
+        connection.turn, connection.began, connection.look = self, now, router.looks
+        if connection.transport is not None:
+            connection.transport.write(self.content)
         else:
-            self.router.spawn(self, backend)
+            router.spawn(router.connect(connection))
 
-    async def connected(self, backend: Backend) -> None:
-        """Connect for the newest attempt at a backend, and ask."""
-        leg = next(one for one in reversed(self._legs) if one.backend is backend)
-        try:
-            connection = await self.router.connect(backend)
-        except (OSError, TimeoutError):
-            if not leg.is_over:
-                self.on_failed(leg, "connection refused", may_be_done=False)
-            return
-        if leg.is_over or self._is_over:
-            backend.give_back(connection)
-            return
-        self._ask(leg, connection)
+    def _attempt_elsewhere(self, *, even_again: bool) -> bool:
+        """Ask a backend that was not asked yet; if there is none, one that was, where that is wanted."""
+        now = monotonic()
+        place = self.router.choice.send_elsewhere(now, self._tried)
+        if place < 0 and even_again:
+            place = self.router.choice.send(now)
+        if place >= 0:
+            self._attempt(place, now)
+        return place >= 0
 
-    def _ask(self, leg: Leg, connection: Connection) -> None:
-        leg.connection = connection
-        connection.ask(self.request.content, leg, is_head=self.request.method == b"HEAD")
-
-    def on_bytes(self, leg: Leg, data: bytes) -> None:
-        """Pass the answer on; whoever answers first wins."""
+    def passed(self, connection: Connection, data: bytes) -> None:
+        """A part of the answer; whoever answers first wins."""
         if self._winner is None:
-            self._winner = leg
-            self._drop_others(leg)
+            self._winner = connection
+            self._drop_others(connection)
         self.client.write(data)
+        if self.client.is_paused:
+            connection.pause(True)
 
-    def on_end(self, leg: Leg, status: int, *, keep_alive: bool) -> None:
-        """The answer is whole."""
-        leg.over(is_answer=True)
-        leg.backend.failures = 0
-        if leg.connection is not None:
-            leg.backend.give_back(leg.connection)
-        self._end(leg.backend.name, status)
-        self.client.finish(keep_alive=keep_alive)
+    def answered(self, connection: Connection, data: bytes, status: int, *, ends_client: bool = False) -> None:
+        """The last part of the answer."""
+        if len(self._legs) > 1:
+            self._drop_others(connection)
+        now, backend = monotonic(), connection.backend
+        self.router.choice.ended(backend.place, connection.began, now, True)
+        connection.turn, backend.failures = None, 0
+        client = self.client
+        client.write(data)
+        backend.give_back(connection)
+        self._end(backend.name, status, now)
+        client.finish(ends=ends_client)
 
-    def on_failed(self, leg: Leg, event: str, *, may_be_done: bool) -> None:
+    def failed(self, connection: Connection, event: str, *, may_be_done: bool) -> None:
         """An attempt came to nothing: try another backend if that is allowed, else say so."""
-        leg.over(is_answer=False)
-        self.router.failed(leg.backend, event)
-        if self._is_over:
-            return
-        if self._winner is leg:
-            self._end(leg.backend.name, 502)
+        self._off_the_books(connection)
+        self.router.failed(connection.backend, event)
+        if self._winner is connection:
+            self._end(connection.backend.name, 502, monotonic())
             self.client.abort()  # the client has half an answer: it must see that it is not whole
-        elif any(not one.is_over for one in self._legs):
+        elif self._legs:
             return  # the hedge is still under way
-        elif self._attempts < self.router.settings.attempts and (self.request.may_repeat or not may_be_done):
+        elif not self._may_go_on(may_be_done):
+            self._give_up_on(event)
+        elif self._attempt_elsewhere(even_again=True):
             self.router.counts.events["retried"] += 1
-            self._attempt()
-        elif event == "timed out":
+        else:
+            self._refuse(503, "Service Unavailable", "no backend can take a request now")
+
+    def _may_go_on(self, may_be_done: bool) -> bool:
+        return len(self._tried) < self.router.settings.attempts and (self.may_repeat or not may_be_done)
+
+    def _give_up_on(self, event: str) -> None:
+        if event == "timed out":
             self._refuse(504, "Gateway Timeout", "the backend did not answer in time")
+        elif len(self._tried) > 1:
+            self._refuse(502, "Bad Gateway", f"{event}, in {len(self._tried)} attempts")
         else:
             self._refuse(502, "Bad Gateway", f"{event}; the request was not repeated: it may have been done")
 
     def _ask_another(self) -> None:
-        if self._winner is None and not self._is_over and len(self._legs) == 1:
-            backend = self.router.next_backend(self._tried)
-            if backend is not None:
-                self.router.counts.events["hedged"] += 1
-                self._attempt()
+        if self._winner is None and len(self._legs) == 1 and self._attempt_elsewhere(even_again=False):
+            self.router.counts.events["hedged"] += 1
 
-    def give_up(self, before: float) -> None:
-        """End the attempts that began before a time."""
-        for leg in [one for one in self._legs if not one.is_over and one.began < before]:
-            if leg.connection is not None:
-                leg.connection.drop()
-            self.on_failed(leg, "timed out", may_be_done=True)
+    def give_up(self, before: int) -> None:
+        """End the attempts that began before a look."""
+        for connection in [one for one in self._legs if one.look < before]:
+            connection.drop()
+            self.failed(connection, "timed out", may_be_done=True)
 
-    def _on_client_gone(self) -> None:
+    def client_gone(self) -> None:
         """Nobody waits any more."""
+        if self._is_over:
+            return
         self.router.counts.events["client gone"] += 1
-        for leg in self._legs:
-            if leg.connection is not None and not leg.is_over:
-                leg.connection.drop()
-            leg.over(is_answer=False)
-        self._is_over = True
-        self._cancel_hedge()
-        self.router.ended(self)
+        self._drop_others(None)
+        self._reset()
 
-    def _on_pause(self, is_paused: bool) -> None:
-        connection = self._winner.connection if self._winner is not None else None
-        if connection is not None:
-            (connection.pause if is_paused else connection.resume)()
+    def pause(self, is_paused: bool) -> None:
+        """The client does not keep up, or does again."""
+        if self._winner is not None:
+            self._winner.pause(is_paused)
 
-    def _drop_others(self, winner: Leg) -> None:
-        for leg in self._legs:
-            if leg is not winner and not leg.is_over:
-                if leg.connection is not None:
-                    leg.connection.drop()
-                leg.over(is_answer=False)
+    def _drop_others(self, winner: Connection | None) -> None:
+        for connection in [one for one in self._legs if one is not winner]:
+            self._off_the_books(connection)
+            connection.drop()
+
+    def _off_the_books(self, connection: Connection) -> None:
+        """An attempt is over without an answer."""
+        connection.turn = None
+        self._legs.remove(connection)
+        self.router.choice.ended(connection.backend.place, connection.began, monotonic(), False)
 
     def _refuse(self, status: int, reason: str, text: str) -> None:
-        self._end("", status)
-        self.client.refuse(status, reason, text)
+        self._end("", status, monotonic())
+        self.client.refuse(status, reason, text, is_head=self.is_head)
 
-    def _end(self, backend: str, status: int) -> None:
-        self._is_over = True
-        self._cancel_hedge()
-        self.router.counts.answered(backend, status, time.monotonic() - self._began)
-        self.router.ended(self)
+    def _end(self, backend: str, status: int, now: float) -> None:
+        self.router.counts.answered(backend, status, now - self._began)
+        self._reset()
 
-    def _cancel_hedge(self) -> None:
+    def _reset(self) -> None:
+        self._legs.clear()
+        self._tried.clear()
+        self._winner, self._is_over = None, True
+        self.router.counts.ended += 1
         if self._hedge is not None:
             self._hedge.cancel()
+            self._hedge = None

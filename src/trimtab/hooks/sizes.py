@@ -1,0 +1,108 @@
+"""Batches whose size is tuned while a torch loop runs: by goodput, examples a second times what an example is worth.
+
+A batch of m teaches as much as m·(φ + m₀)/(φ + m) examples in batches of m₀, the user's own size; φ is the gradients'
+noise scale (McCandlish et al. 2018, arXiv:1812.06162; Pollux, OSDI 2021). It is estimated from pairs of successive
+gradients: their product is that of the true gradient with itself, and what they differ by is noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trimtab.hooks.session import Session
+
+EVERY = 16  # steps between two looks at gradients
+KEPT = 0.9  # of the estimate, at each new look
+LEAST_LOOKS = 4  # before the size is changed at all
+
+
+class Noise:
+    """The gradients' noise scale, as seen so far."""
+
+    def __init__(self) -> None:
+        self.looks = 0
+        self._signal = self._noise = 0.0
+        self._before: list[Any] = []
+        self._steps = self._size_before = 0
+
+    def see(self, gradients: list[Any], size: int) -> None:
+        """The gradients of a step on so many examples; most are not looked at."""
+        self._steps += 1
+        if self._steps % EVERY == 0:
+            self._before, self._size_before = [one.detach().clone() for one in gradients], size
+        elif self._before:
+            if size == self._size_before and len(gradients) == len(self._before):
+                self._compare(gradients, size)
+            self._before = []
+
+    def scale(self) -> float:
+        """φ, in examples; zero, at which a larger batch is worth nothing, where nothing is known."""
+        if self.looks < LEAST_LOOKS or self._noise <= 0:
+            return 0.0
+        return self._noise / max(self._signal, 1e-9 * self._noise)
+
+    def _compare(self, gradients: list[Any], size: int) -> None:
+        pairs = list(zip(self._before, gradients, strict=True))
+        product = sum(float((a * b).sum()) for a, b in pairs)
+        square = sum(float((a * a).sum() + (b * b).sum()) for a, b in pairs) / 2
+        kept = KEPT if self.looks else 0.0
+        self._signal = kept * self._signal + (1 - kept) * product
+        self._noise = kept * self._noise + (1 - kept) * size * (square - product)
+        self.looks += 1
+
+
+class Batches:
+    """The control of one loop's batch size, and of the learning rates that go with it."""
+
+    name = "batch size"
+
+    def __init__(self, own: int, most: int) -> None:
+        self.own, self.most, self.noise = own, most, Noise()
+        self._now = own
+        self._optimizer: Any = None
+
+    def get(self) -> int:
+        """Examples of the next batch."""
+        return self._now
+
+    def set(self, count: int) -> None:
+        """Have so many from the next batch on, and steps as much longer as their gradients are surer."""
+        before, self._now = self._gain(), count
+        if self._optimizer is not None and self._gain() != before:
+            for group in self._optimizer.param_groups:
+                group["lr"] *= self._gain() / before
+
+    def choices(self, own: int) -> list[int]:
+        """Sizes worth a try: doubled, while the noise supports it."""
+        if self.noise.looks < LEAST_LOOKS:
+            return []
+        return [size for size in (2 * own, 4 * own, 8 * own) if size <= self.most]
+
+    def worth(self) -> float:
+        """Of a step: in the user's own batches."""
+        scale = self.noise.scale()
+        return self._now / self.own * (scale + self.own) / (scale + self._now)
+
+    def stepped(self, optimizer: Any) -> None:
+        """The optimizer has made a step."""
+        self._optimizer = optimizer
+        parameters = [one for group in optimizer.param_groups for one in group["params"]]
+        self.noise.see([one.grad for one in parameters if one.grad is not None], self._now)
+
+    def _gain(self) -> float:
+        """AdaScale's (Johnson et al. 2020): a step's worth is what its length may grow by."""
+        return max(1.0, self.worth())
+
+
+def batches(session: Session | None, rows: int, size: int, most: int) -> Iterator[slice]:
+    """Slices of so many rows, their length tuned where the job is watched and acted on."""
+    control = session.batches_of(size, most) if session is not None else None
+    at = 0
+    while at < rows:
+        now = size if control is None else control.get()
+        yield slice(at, min(at + now, rows))
+        at += now
+        if session is not None and control is not None:
+            session.batch_done(control)

@@ -1,0 +1,68 @@
+"""Knows when to stop: the plans that are still to come would gain less than can be told from noise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+from trimtab.core.model import Brief, Comparison, Proposal, Verdict
+from trimtab.core.ports import Noted, Proposer
+
+P = TypeVar("P")
+
+LEAST = 12  # plans, before which nothing is foretold
+WORTH = 0.25  # of a standard error of the best gain: less than this is not searched for
+ERRORS_WIDE = 4.0  # standard errors that an interval of 95 % is wide, nearly
+
+
+class Enough:
+    """Passes on what `inner` proposes until more plans promise next to nothing, or `most` were judged."""
+
+    def __init__(self, inner: Proposer, *, most: int | None = None) -> None:
+        self.name, self._inner, self._most = f"enough({inner.name})", inner, most
+        self._said: list[str] = []
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """Why it stopped, and what the inner proposer says."""
+        return [*self._said, *(self._inner.notes if isinstance(self._inner, Noted) else ())]
+
+    def propose(self, brief: Brief[P]) -> Sequence[Proposal[P]]:
+        """The inner proposer's plans, or none any more."""
+        if self._most is not None and len(brief.history) >= self._most:
+            return ()
+        reason = enough(brief)
+        if reason:
+            self._said.append(reason)
+            return ()
+        room = None if self._most is None else self._most - len(brief.history)
+        return self._inner.propose(brief)[:room]
+
+
+def enough(brief: Brief[P]) -> str:
+    """Why further search is not worth it, or an empty string.
+
+    The best of n plans grows ever more slowly with n: as many plans again add no more than the later half of them did.
+    """
+    half = len(brief.history) // 2
+    if half < LEAST / 2:
+        return ""
+    full = [_full(one.verdict) for one in brief.history]
+    most = max((one.samples for one in full if one is not None), default=0)
+    gains = [(place, one.gain) for place, one in enumerate(full) if one is not None and one.samples == most]
+    early = [gain.mid for place, gain in gains if place < half]
+    if not early or most < 2:
+        return ""
+    best = max((gain for _, gain in gains), key=lambda one: one.mid)
+    added, noise = best.mid - max(early), (best.high - best.low) / ERRORS_WIDE
+    if added > WORTH * noise:
+        return ""
+    count = len(brief.history) - half
+    return f"the last {count} plans added {added:.2g}, as many more promise less: within the noise of {noise:.2g}"
+
+
+def _full(verdict: Verdict) -> Comparison | None:
+    """A safe plan's comparison on all rows."""
+    if isinstance(verdict, Comparison) and verdict.fraction == 1.0 and verdict.ruling != "unsafe":
+        return verdict
+    return None

@@ -1,0 +1,129 @@
+"""Patches of what goes on around the steps: how rows are fed, what is waited for, when to stop."""
+
+from __future__ import annotations
+
+import libcst as cst
+from libcst import matchers as m
+
+from trimtab.training.scripts.calls import changed, code, keyword, name_of, named, with_keyword, without_keywords
+
+ROWS = """
+class _RowsAtOnce({base}):
+    def __getitems__(self, places):
+        return [one[places] for one in self.tensors]
+
+"""
+DEBUGGING = ("gc.collect", "torch.cuda.empty_cache", "torch.cuda.synchronize")
+PATIENCE = 30  # rounds without a better score
+STOPS = {
+    "GradientBoostingClassifier": ("n_iter_no_change", "10"), "GradientBoostingRegressor": ("n_iter_no_change", "10"),
+    "MLPClassifier": ("early_stopping", "True"), "MLPRegressor": ("early_stopping", "True"),
+    "SGDClassifier": ("early_stopping", "True"), "SGDRegressor": ("early_stopping", "True"),
+    "HistGradientBoostingClassifier": ("early_stopping", "True"),
+    "HistGradientBoostingRegressor": ("early_stopping", "True"),
+}  # fmt: skip
+
+
+def rows_at_once(module: cst.Module) -> cst.Module:
+    """A TensorDataset gives a whole batch in one look-up, and the loader has nothing to collate."""
+    sets = m.findall(module, m.Call(func=named("TensorDataset")))
+    if not sets:
+        return module
+    base = code(cst.ensure_type(sets[0], cst.Call).func)
+    held = {code(one.targets[0].target) for one in _assigns(module) if _is_rows(one.value)}
+
+    def change(call: cst.Call) -> cst.Call:
+        if _is_rows(call):
+            return call.with_changes(func=cst.Name("_RowsAtOnce"))
+        given = call.args[0].value if call.args else None
+        is_fed = given is not None and (m.matches(given, m.Call(func=m.Name("_RowsAtOnce"))) or code(given) in held)
+        if name_of(call) != "DataLoader" or not is_fed or keyword(call, "collate_fn") is not None:
+            return call
+        return with_keyword(call, "collate_fn", "lambda rows: rows")
+
+    made = changed(module, change)
+    return _after_imports(made, ROWS.format(base=base)) if "collate_fn=lambda rows: rows" in made.code else module
+
+
+def no_debugging(module: cst.Module) -> cst.Module:
+    """Collecting garbage, emptying caches, waiting for a GPU in each step; anomaly detection; flushed prints."""
+
+    def change(call: cst.Call) -> cst.Call:
+        name = name_of(call)
+        if name == "set_detect_anomaly" and call.args:
+            return call.with_changes(args=[cst.Arg(cst.Name("False"))])
+        return without_keywords(call, "flush") if name == "print" and keyword(call, "flush") is not None else call
+
+    return changed(module.visit(_NoDebugging()), change)
+
+
+def no_waiting_for_sums(module: cst.Module) -> cst.Module:
+    """`total += loss.item()` waits for the step; the tensor itself can be summed."""
+    if "torch" not in module.code:
+        return module
+    return module.visit(_TensorSums())
+
+
+def early_stopping(module: cst.Module) -> cst.Module:
+    """Boosting with a validation set, and estimators that can, stop when their score no longer improves."""
+    is_xgboost = "import xgboost" in module.code and "eval_set" in module.code
+    stop = f"[__import__('lightgbm').early_stopping({PATIENCE}, verbose=False)]"
+
+    def change(call: cst.Call) -> cst.Call:
+        name = name_of(call)
+        if name in STOPS:
+            return call if keyword(call, STOPS[name][0]) is not None else with_keyword(call, *STOPS[name])
+        if name in ("XGBClassifier", "XGBRegressor") and is_xgboost:
+            is_set = keyword(call, "early_stopping_rounds") is not None
+            return call if is_set else with_keyword(call, "early_stopping_rounds", str(PATIENCE))
+        is_held = keyword(call, "eval_set") is not None or keyword(call, "valid_sets") is not None
+        if name in ("fit", "train") and is_held and not is_xgboost and keyword(call, "callbacks") is None:
+            return with_keyword(call, "callbacks", stop)
+        return call
+
+    return changed(module, change)
+
+
+class _NoDebugging(cst.CSTTransformer):
+    """Statements in loops that only wait or clean up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._loops = 0
+
+    def visit_For(self, node: cst.For) -> None:
+        self._loops += 1
+
+    def leave_For(self, original_node: cst.For, updated_node: cst.For) -> cst.For:
+        self._loops -= 1
+        return updated_node
+
+    def leave_Expr(self, original_node: cst.Expr, updated_node: cst.Expr) -> cst.BaseSmallStatement:
+        call = updated_node.value
+        is_idle = isinstance(call, cst.Call) and not call.args and code(call.func) in DEBUGGING
+        return cst.Pass() if is_idle and self._loops else updated_node
+
+
+class _TensorSums(cst.CSTTransformer):
+    def leave_AugAssign(self, original_node: cst.AugAssign, updated_node: cst.AugAssign) -> cst.AugAssign:
+        item = m.Call(func=m.Attribute(value=m.Name(), attr=m.Name("item")), args=[])
+        if not isinstance(updated_node.operator, cst.AddAssign) or not m.matches(updated_node.value, item):
+            return updated_node
+        call = cst.ensure_type(updated_node.value, cst.Call)
+        function = cst.ensure_type(call.func, cst.Attribute).with_changes(attr=cst.Name("detach"))
+        return updated_node.with_changes(value=call.with_changes(func=function))
+
+
+def _is_rows(node: cst.CSTNode) -> bool:
+    return m.matches(node, m.Call(func=named("TensorDataset")))
+
+
+def _assigns(module: cst.Module) -> list[cst.Assign]:
+    return [cst.ensure_type(one, cst.Assign) for one in m.findall(module, m.Assign())]
+
+
+def _after_imports(module: cst.Module, text: str) -> cst.Module:
+    kind = m.SimpleStatementLine(body=[m.OneOf(m.Import(), m.ImportFrom())])
+    last = max((at for at, one in enumerate(module.body) if m.matches(one, kind)), default=-1)
+    body = [*module.body[: last + 1], *cst.parse_module(text).body, *module.body[last + 1 :]]
+    return module.with_changes(body=body)

@@ -1,0 +1,126 @@
+"""Trains plans on folds of rows in memory, each once, and keeps what they predicted."""
+
+from __future__ import annotations
+
+import functools
+import statistics
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from trimtab.adapters.models.boosting import mean_prediction
+from trimtab.core.budget import Stopwatch
+from trimtab.core.space import settle
+from trimtab.training.selection.fitting import Pool, Request, Rows, Trained, chosen, train
+from trimtab.training.selection.folds import Folds, Places
+from trimtab.training.selection.measure import FEWEST_ROWS
+from trimtab.training.selection.memory import free_bytes, predicted_bytes, require_memory
+from trimtab.training.selection.plan import ModelPlan
+
+HOLDOUT = -1  # in the place of a fold's number: trained on all that is searched on, scored on the holdout
+Key: TypeAlias = tuple[ModelPlan, int, float]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What a model predicted for the rows that it is scored on, and its costs."""
+
+    predicted: npt.NDArray[np.float64]
+    rounds: tuple[int, ...]
+    train_cpu_seconds: float
+    predict_us_per_row: float
+
+
+class Fits:
+    """The fits of one table. The holdout is neither encoded nor binned before a plan is confirmed on it."""
+
+    def __init__(self, everything: Pool, folds: Folds, loss: str, threads: int) -> None:
+        self._everything, self.rows, self.folds = everything, everything.dataset, folds
+        self._loss, self.threads = loss, threads
+        self._searched = np.setdiff1d(np.arange(len(self.rows)), folds.holdout)
+        self._known: dict[Key, Fit] = {}
+        self._training_rows = functools.lru_cache(maxsize=16)(self._training_rows_of)
+
+    @functools.cached_property
+    def pool(self) -> Pool:
+        """All rows but the holdout's, which the folds share."""
+        return Pool(self.rows if len(self._searched) == len(self.rows) else self.rows.take(self._searched))
+
+    def fit(self, plan: ModelPlan, fold: int, fraction: float = 1.0) -> Fit:
+        """Train and predict, or what was predicted before. Raises MemoryError for what would not fit."""
+        plan = settle(plan)
+        key = plan, fold, fraction
+        if key not in self._known:
+            is_blend = fold != HOLDOUT and plan.family == "lightgbm" and plan.others
+            self._known[key] = self._blended(plan, fold, fraction) if is_blend else self._fitted(plan, fold, fraction)
+        return self._known[key]
+
+    def final(self, plan: ModelPlan) -> Trained:
+        """The plan trained on every row, the holdout included, with the rounds that the search found."""
+        return train(Rows(self._everything), Request(plan, self._loss, rounds=self.rounds(plan), threads=self.threads))
+
+    def rounds(self, plan: ModelPlan) -> tuple[int, ...]:
+        """The mean over the folds on which the plan was looked at fully; none for what is not stopped early."""
+        if plan.family != "lightgbm":
+            return ()
+        seen = [
+            self.fit(plan, fold).rounds
+            for fold in range(len(self.folds.search))
+            if all((settle(one), fold, 1.0) in self._known for one in plan.members)
+        ]
+        return tuple(round(statistics.fmean(one)) for one in zip(*seen, strict=True))
+
+    def _blended(self, plan: ModelPlan, fold: int, fraction: float) -> Fit:
+        """What a blend would predict, from what its members did. Its costs are theirs, summed."""
+        parts = [self.fit(one, fold, fraction) for one in plan.members]
+        return Fit(
+            mean_prediction([one.predicted for one in parts], self.rows.task),
+            tuple(number for one in parts for number in one.rounds),
+            sum(one.train_cpu_seconds for one in parts),
+            sum(one.predict_us_per_row for one in parts),
+        )
+
+    def _fitted(self, plan: ModelPlan, fold: int, fraction: float) -> Fit:
+        trained_on, scored_on = self._parts(fold)
+        share = self._share(len(trained_on), fraction)
+        rows = self._training_rows(fold, share)
+        require_room(self.pool, len(rows.dataset), plan)
+        _ = rows.x  # shared by all plans: it is no plan's cost
+        pace = fraction if share == 1.0 else fraction**0.5
+        rounds = self.rounds(plan) if fold == HOLDOUT else ()
+        watch = Stopwatch()
+        trained = train(rows, Request(plan, self._loss, rounds=rounds, pace=pace, threads=self.threads))
+        cost = watch.read().cpu_seconds
+        watch = Stopwatch()
+        predicted = self._predicted(trained, scored_on, fold)
+        return Fit(predicted, trained.rounds, cost, watch.read().cpu_seconds / len(scored_on) * 1e6)
+
+    def _predicted(self, trained: Trained, places: Places, fold: int) -> npt.NDArray[np.float64]:
+        if fold == HOLDOUT:
+            return trained.fitted.predict_table(self.rows.take(places).table)
+        return trained.fitted.predict(self.pool.x[np.searchsorted(self._searched, places)])
+
+    def _parts(self, fold: int) -> tuple[Places, Places]:
+        return (self.folds.train, self.folds.holdout) if fold == HOLDOUT else self.folds.search[fold]
+
+    def _training_rows_of(self, fold: int, share: float) -> Rows:
+        places = np.searchsorted(self._searched, self._parts(fold)[0])
+        kept, tail = chosen(len(places), share)
+        places = places[kept]
+        if self.rows.queries is not None and tail:  # no query is cut in two
+            queries = self.pool.dataset.queries
+            assert queries is not None
+            tail = len(places) - int(np.argmax(queries[places] == queries[places[-tail]]))
+        return Rows(self.pool, places, tail)
+
+    def _share(self, count: int, fraction: float) -> float:
+        # Queries are wholes: thinned ones would rank other lists.
+        return 1.0 if self.rows.queries is not None or fraction >= 1 else min(1.0, max(fraction, FEWEST_ROWS / count))
+
+
+def require_room(pool: Pool, rows: int, plan: ModelPlan) -> None:
+    """Raise MemoryError where training a plan on so many rows of a pool would not fit."""
+    columns, classes = len(pool.encoding.feature_names), len(pool.dataset.classes)
+    require_memory(predicted_bytes(rows, columns, classes, plan), free_bytes())

@@ -1,0 +1,231 @@
+"""trimtab.Tuner: scikit-learn's own checks, and what it does with tables as users have them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pytest
+from sklearn.datasets import load_breast_cancer, load_diabetes
+from sklearn.metrics import average_precision_score, make_scorer, ndcg_score
+from sklearn.model_selection import GroupKFold, TimeSeriesSplit
+from sklearn.utils.estimator_checks import check_estimator
+
+import trimtab
+from trimtab.core.model import Brief, Comparison, Evidence, Interval, Objective, Proposal, Spend, Trial
+from trimtab.proposers.enough import Enough
+from trimtab.proposers.rules import Rules
+from trimtab.stages.tuner import Tuner
+from trimtab.training.selection.folds import Layout, folds_from, folds_of
+from trimtab.training.selection.memory import predicted_bytes, require_memory, threads_for
+from trimtab.training.selection.plan import DEFAULT, ModelPlan
+
+Array = npt.NDArray[Any]
+
+
+def quick(**wishes: Any) -> Tuner:
+    """A search that its number of trials ends, so that it repeats."""
+    return trimtab.Tuner(**{"budget": 60.0, "trials": 2, "threads": 1, **wishes})
+
+
+def table(rows: int = 400, seed: int = 0) -> tuple[pd.DataFrame, Array]:
+    """Numbers with gaps, a category, a truth value, a time and free text, each of which tells of the target."""
+    rng = np.random.default_rng(seed)
+    number, kind = rng.normal(size=rows), rng.choice(["red", "green", "blue"], rows)
+    is_good = rng.random(rows) > 0.5
+    words = np.where(is_good, "a fine and pleasant thing number", "an awful and broken thing number")
+    y = number + (kind == "red") + is_good + rng.normal(0, 0.2, rows)
+    frame = pd.DataFrame({
+        "number": np.where(rng.random(rows) < 0.1, np.nan, number),
+        "kind": pd.Series(kind).where(rng.random(rows) > 0.1, None),
+        "size": pd.Categorical(rng.choice([1, 2, 3], rows)),
+        "is_even": rng.random(rows) > 0.5,
+        "day": pd.date_range("2024-01-01", periods=rows, freq="h"),
+        "review": [f"{one} {place}" for place, one in enumerate(words)],
+    })  # fmt: skip
+    return frame, y
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_scikit_learn_accepts_it_as_an_estimator(task: str) -> None:
+    results = check_estimator(trimtab.Tuner(task=task, trials=1, threads=1), on_skip=None)
+    assert len(results) > 40
+
+
+def test_it_reads_frames_with_words_gaps_times_and_text() -> None:
+    frame, y = table()
+    tuner = quick(task="regression").fit(frame[:300], y[:300])
+    assert tuner.score(frame[300:], y[300:]) > 0.7
+    as_arrow = pa.Table.from_pandas(frame[300:], preserve_index=False)
+    assert np.allclose(tuner.predict(as_arrow), tuner.predict(frame[300:]))
+    unseen = frame[300:].assign(kind="violet")
+    assert np.isfinite(tuner.predict(unseen)).all()
+
+
+def test_free_text_alone_can_be_learned_from() -> None:
+    frame, _ = table()
+    y = frame["review"].str.startswith("a fine").to_numpy()
+    tuner = quick().fit(frame[["review"]][:300], y[:300])
+    assert tuner.score(frame[["review"]][300:], y[300:]) > 0.95
+
+
+def test_the_report_names_the_oracle_and_the_multiple_that_the_search_cost() -> None:
+    x, y = load_breast_cancer(return_X_y=True)
+    report = quick(trials=4).fit(x, y).report_
+    assert report.trials == 4
+    assert 0 < report.oracle_cpu_seconds < report.spent_cpu_seconds
+    assert report.multiple == pytest.approx(report.spent_cpu_seconds / report.oracle_cpu_seconds)
+    assert "times the" in str(report)
+
+
+def test_a_plan_that_did_worse_on_the_holdout_is_not_taken() -> None:
+    rng = np.random.default_rng(0)
+    for seed in range(3):
+        tuner = quick(task="regression", random_state=seed).fit(rng.normal(size=(300, 4)), rng.normal(size=300))
+        report = tuner.report_
+        assert tuner.plan_ == DEFAULT or (report.gain is not None and report.gain.mid > 0)
+
+
+@pytest.mark.parametrize(
+    "scoring",
+    ["average_precision", "roc_auc", make_scorer(average_precision_score, response_method="predict_proba")],
+)
+def test_any_metric_of_scikit_learn_can_be_aimed_at(scoring: Any) -> None:
+    x, y = load_breast_cancer(return_X_y=True)
+    tuner = quick(scoring=scoring).fit(x[:400], y[:400])
+    assert tuner.score(x[400:], y[400:]) > 0.95
+
+
+def test_the_users_own_functions_are_metrics_of_predictions_or_of_an_estimator() -> None:
+    x, y = load_diabetes(return_X_y=True)
+
+    def closeness(true: Array, predicted: Array) -> float:
+        return -float(np.abs(true - predicted).mean())
+
+    def closeness_for_the_young(model: Any, rows: Array, true: Array) -> float:
+        young = rows[:, 0] < 0
+        return -float(np.abs(true - model.predict(rows))[young].mean())
+
+    for scoring in (closeness, closeness_for_the_young):
+        tuner = quick(task="regression", scoring=scoring).fit(x, y)
+        assert tuner.report_.metric == scoring.__name__
+        assert -80 < tuner.score(x, y) < -10  # of quantities from 25 to 346
+
+
+@pytest.mark.parametrize(
+    ("wishes", "x", "y", "said"),
+    [
+        ({}, np.ones((120, 2)), np.ones(120, int), "one class only"),
+        ({}, np.ones((10_001, 1)), np.arange(10_001).astype(str), "10,001 classes, at most 1,000"),
+        ({"scoring": "no_such"}, np.ones((120, 2)), np.arange(120) % 2, "no metric 'no_such'"),
+        ({"scoring": "r2"}, np.ones((120, 2)), np.arange(120) % 2, "does not fit a binary target"),
+        ({"scoring": lambda true, predicted: float("nan")}, np.ones((120, 2)), np.arange(120) % 2, "NaN"),
+        ({"task": "ranking"}, np.ones((120, 2)), np.arange(120) % 2, "needs groups"),
+        ({"budget": 0}, np.ones((120, 2)), np.arange(120) % 2, "budget=0"),
+        ({"task": "guessing"}, np.ones((120, 2)), np.arange(120) % 2, "task='guessing'"),
+        ({"time": "when"}, np.ones((120, 2)), np.arange(120) % 2, "no column 'when'"),
+        ({"cv": [(np.arange(60), np.arange(60, 120))]}, np.ones((120, 2)), np.arange(120) % 2, "at least two"),
+    ],
+)
+def test_what_cannot_be_used_is_said_in_one_message(wishes: dict[str, Any], x: Array, y: Array, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        quick(**wishes).fit(x, y)
+
+
+def test_a_budget_smaller_than_one_fit_gives_the_best_answer_possible_and_says_so() -> None:
+    x, y = load_breast_cancer(return_X_y=True)
+    tuner = trimtab.Tuner(budget=1e-6).fit(x, y)
+    assert "less than one comparison costs" in tuner.report_.stopped
+    assert tuner.predict(x).shape == y.shape
+
+
+def test_few_rows_and_more_columns_than_rows_are_learned_from() -> None:
+    rng = np.random.default_rng(0)
+    few, wide = rng.normal(size=(40, 3)), rng.normal(size=(120, 200))
+    tuner = quick(task="regression").fit(few, few[:, 0])
+    assert tuner.score(few, few[:, 0]) > 0.9
+    assert "fewer than 100 rows" in tuner.report_.stopped
+    tuner = quick(task="classification").fit(wide, wide[:, 0] > 0)
+    assert tuner.predict_proba(wide).shape == (120, 2)
+
+
+def test_a_ranking_puts_what_is_relevant_first_by_query() -> None:
+    rng = np.random.default_rng(0)
+    queries = np.repeat(np.arange(60), 12)
+    x = rng.normal(size=(len(queries), 4))
+    relevance = np.clip(np.round(x[:, 0] + x[:, 1] + rng.normal(0, 0.3, len(x)) + 1), 0, 4)
+    shuffled = rng.permutation(len(x))
+    tuner = quick(task="ranking").fit(x[shuffled], relevance[shuffled], groups=queries[shuffled])
+    assert tuner.report_.metric == "ndcg"
+    fresh = rng.normal(size=(30, 10, 4))
+    truth = np.clip(np.round(fresh[..., 0] + fresh[..., 1] + 1), 0, 4)
+    assert ndcg_score(truth, np.stack([tuner.predict(one) for one in fresh])) > 0.9
+
+
+def test_groups_and_time_decide_which_rows_confirm() -> None:
+    y = np.random.default_rng(0).normal(size=1000)
+    groups = np.repeat(np.arange(50), 20)
+    by_group = folds_of(Layout(y, groups))
+    for train, valid in (*by_group.search, (by_group.train, by_group.holdout)):
+        assert not set(groups[train]) & set(groups[valid])
+    in_time = folds_of(Layout(y, is_ordered=True))
+    assert in_time.holdout.tolist() == list(range(800, 1000))
+    assert all(train.max() < valid.min() for train, valid in in_time.search)
+
+
+def test_rare_classes_are_spread_over_all_folds() -> None:
+    y = (np.arange(1000) % 100 == 0).astype(float)
+    folds = folds_of(Layout(y))
+    assert min(y[valid].sum() for _, valid in folds.search) >= 1
+    assert y[folds.holdout].sum() == 2
+
+
+def test_the_users_last_fold_confirms_and_no_other_sees_its_rows() -> None:
+    x = np.zeros((120, 1))
+    splits = list(GroupKFold(4).split(x, groups=np.arange(120) // 6))
+    folds = folds_from([(np.asarray(one), np.asarray(two)) for one, two in splits])
+    assert len(folds.search) == 3
+    seen = np.concatenate([places for fold in folds.search for places in fold])
+    assert not set(seen) & set(folds.holdout)
+    rng = np.random.default_rng(0)
+    rows = np.column_stack([np.arange(300.0), rng.normal(size=300)])
+    report = quick(task="regression", cv=TimeSeriesSplit(3)).fit(rows, rows[:, 1]).report_
+    assert report.trials == 2
+
+
+def test_what_would_not_fit_into_memory_is_refused_before_it_is_trained() -> None:
+    small = predicted_bytes(10_000, 20, 2, ModelPlan())
+    large = predicted_bytes(10_000, 20_000, 2, ModelPlan(leaves=255, max_bin=1023))
+    assert large > 50 * 2**30 > 2**30 > small
+    require_memory(small, 2**30)
+    with pytest.raises(MemoryError, match="not trained"):
+        require_memory(large, 16 * 2**30)
+
+
+def test_threads_are_those_that_the_table_and_the_neighbours_leave_room_for() -> None:
+    assert threads_for(100_000, 16, 0.0) == 1
+    assert threads_for(100_000_000, 16, 0.0) == 16
+    assert threads_for(100_000_000, 16, 13.2) == 2
+    assert threads_for(100_000_000, 2, 9.0) == 1
+
+
+def brief(gains: list[float]) -> Brief[ModelPlan]:
+    def trial(gain: float) -> Trial[ModelPlan]:
+        verdict = Comparison("better", "", Interval(gain - 0.2, gain, gain + 0.2), {}, {}, "run", samples=10)
+        return Trial(Proposal(ModelPlan(), "portfolio"), verdict)
+
+    seen = Evidence({}, "", pd.Timestamp("2024-01-01").to_pydatetime())
+    history = tuple(map(trial, gains))
+    return Brief("", ModelPlan, DEFAULT, Objective("score", "max"), seen, history, Spend(cpu_seconds=1.0))
+
+
+def test_a_search_ends_when_more_plans_promise_less_than_the_noise() -> None:
+    ideas = Enough(Rules("ideas", lambda _: [Proposal(ModelPlan(), "ideas")] * 9, batch=9))
+    assert len(ideas.propose(brief([0.1] * 4))) == 9  # too few to tell
+    rising = Enough(Rules("ideas", lambda _: [Proposal(ModelPlan(), "ideas")]))
+    assert rising.propose(brief([0.1 * place for place in range(20)]))
+    assert not ideas.propose(brief([0.5] + [0.1] * 19))
+    assert "within the noise" in ideas.notes[0]
