@@ -30,7 +30,7 @@ from trimtab.cluster.scaling.programs import written
 from trimtab.cluster.scaling.queueing import erlang_c, highest_rates, late_share, least_servers
 from trimtab.cluster.scaling.requests import waits
 from trimtab.cluster.scaling.simulator import DESIRED, Service
-from trimtab.cluster.scaling.trace import rates_of_file
+from trimtab.cluster.scaling.trace import findings_of, rates_of_file
 from trimtab.core.budget import Meter
 from trimtab.core.errors import InputError
 from trimtab.core.loop import optimize
@@ -170,6 +170,27 @@ def test_traffic_that_cannot_be_used_is_refused(tmp_path: Path, text: str, said:
     (tmp_path / "traffic.csv").write_text(text)
     with pytest.raises(InputError, match=said):
         rates_of_file(tmp_path / "traffic.csv")
+
+
+def test_a_counter_is_read_as_rates_whatever_its_resets_and_gaps_are_said(tmp_path: Path) -> None:
+    counted = [(600 + 120 * minute) if minute < 900 else 120 * (minute - 899) for minute in range(1800)]
+    rows = [f"{60 * minute},{count}" for minute, count in enumerate(counted) if not 300 <= minute < 500]
+    file = tmp_path / "counter.csv"
+    file.write_text("t,requests_total\n" + "\n".join(rows) + "\n")
+    assert rates_of_file(file) == pytest.approx(2.0)  # 120 a minute
+    kinds = {one["kind"]: one["message"] for one in findings_of(file)}
+    assert set(kinds) == {"gap", "counter"}
+    assert "the longest 3.4 h" in str(kinds["gap"])
+    file.write_text("t,rate\n" + "\n".join([*rows[800:], *rows[:800]]) + "\n")
+    assert "order" in {one["kind"] for one in findings_of(file)}
+
+
+def test_a_rate_that_rises_and_falls_is_no_counter(tmp_path: Path) -> None:
+    file = tmp_path / "rate.csv"
+    for rates in (range(3000), [5] * 3000, [minute % 1440 for minute in range(3000, 0, -1)]):
+        file.write_text("t,rate\n" + "\n".join(f"{60 * place},{rate}" for place, rate in enumerate(rates)) + "\n")
+        assert rates_of_file(file).tolist() == [float(rate) for rate in rates]
+        assert findings_of(file) == ()
 
 
 def test_the_halves_do_not_touch(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from tests.cluster.objects import objects
 from trimtab.adapters.programs import compile_program
 from trimtab.cluster.scheduling import policies
 from trimtab.cluster.scheduling.cluster import Cluster, Group, read_cluster
@@ -406,12 +407,23 @@ def test_the_command_says_what_it_found(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TRIMTAB_MODEL", "none")
     runner = CliRunner()
-    options = ["--budget", "3", "--save", "policy.py", "--certificate", "evidence.html", "--json"]
+    options = [
+        "--budget",
+        "3",
+        "--save",
+        "policy.py",
+        "--certificate",
+        "evidence.html",
+        "--manifests",
+        "kueue",
+        "--json",
+    ]
     made = runner.invoke(app, ["schedule", "jobs.csv", *options])
     assert made.exit_code == 0, made.output
     found = json.loads(made.output)
     assert found["facts"]["to_foresight"]["chosen"] >= 0.98
     assert (tmp_path / "policy.py").read_text().startswith("def priority(")
+    assert objects((tmp_path / "kueue" / "kueue-queues.yaml").read_text(encoding="utf-8"))
     page = (tmp_path / "evidence.html").read_text(encoding="utf-8")
     for one in ("jobs.csv, cluster.toml", "preemptions: at most 1.5", "events, the last one hashes to", "Gantt"):
         assert one in page

@@ -17,8 +17,8 @@ import pytest
 
 from trimtab.adapters.gpus import Gpus
 from trimtab.core.errors import InputError
-from trimtab.hooks.sizes import EVERY, Batches, Noise
 from trimtab.hooks.fits import FitTuner
+from trimtab.hooks.sizes import EVERY, Batches, Noise
 from trimtab.hooks.threads import Knob, Tuner, better, fewer, threads
 from trimtab.stages.watch import watch_command
 from trimtab.training.allocation.heard import EventFile, Heard

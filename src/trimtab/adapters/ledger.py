@@ -36,11 +36,20 @@ from trimtab.adapters.ledger_rows import (
     recorded,
 )
 from trimtab.core.errors import InputError, OutsideError
-from trimtab.core.events import ChangeDone, ChangeIntended, Decided, Event, Recorded, RunEnded, StageEnded
+from trimtab.core.events import (
+    ChangeDone,
+    ChangeIntended,
+    Decided,
+    Event,
+    Recorded,
+    RolloutMoved,
+    RunEnded,
+    StageEnded,
+)
 
 E = TypeVar("E", bound=Event)
 
-_SYNCED = (Decided, ChangeIntended, ChangeDone, StageEnded)
+_SYNCED = (Decided, ChangeIntended, ChangeDone, StageEnded, RolloutMoved)
 _LOCK = 7_286_234_512  # an arbitrary number of ours, for PostgreSQL's advisory lock
 _ADDRESS = "postgresql+psycopg://user@host/name, or the path of a file"
 _PAGE = 5_000  # rows read at once while verifying

@@ -119,6 +119,31 @@ class StageEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class Noticed:
+    """Something that befell a target that runs, such as measurements that stopped."""
+
+    target: str
+    what: str
+    facts: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutMoved:
+    """A rollout's step, written before it takes effect; the last one of a target says what is in force.
+
+    step: "shadow", "canary", "full" (of the candidate's program), "back" (of the incumbent's), or "asked back".
+    """
+
+    target: str
+    rollout: str
+    step: str
+    incumbent: str
+    candidate: str
+    because: str
+    facts: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Kept:
     """A text that many events may name by its hash, such as an environment's list of packages or a diff."""
 
@@ -167,11 +192,11 @@ class RunEnded:
 
 Event: TypeAlias = (
     StudyOpened | Measured | Judged | Decided | ModelCalled | ChangeIntended | ChangeDone | StageEnded
-    | Kept | RunBegan | RunEnded
+    | Noticed | RolloutMoved | Kept | RunBegan | RunEnded
 )  # fmt: skip
 EVENT_TYPES: tuple[type[Event], ...] = (
-    StudyOpened, Measured, Judged, Decided, ModelCalled, ChangeIntended, ChangeDone, StageEnded, Kept, RunBegan,
-    RunEnded,
+    StudyOpened, Measured, Judged, Decided, ModelCalled, ChangeIntended, ChangeDone, StageEnded, Noticed, RolloutMoved,
+    Kept, RunBegan, RunEnded,
 )  # fmt: skip
 
 E = TypeVar("E", covariant=True)
@@ -188,6 +213,8 @@ def filed_under(event: Event) -> str:
             return event.decision
         case StageEnded():
             return event.inputs_key
+        case Noticed() | RolloutMoved():
+            return event.target
     return event.study
 
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from trimtab.adapters.cgroups import Groups
-from trimtab.hooks.sizes import Batches
 from trimtab.hooks.fits import FitTuner, whole_cpu
+from trimtab.hooks.sizes import Batches
 from trimtab.hooks.threads import Control, Knob, Tuner, threads
 
 Say = Callable[[dict[str, Any]], None]

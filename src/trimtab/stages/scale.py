@@ -11,6 +11,7 @@ import numpy as np
 from trimtab.adapters.runners.local import LocalRunner
 from trimtab.adapters.sandbox import Confinement
 from trimtab.adapters.sources.tables import fingerprint
+from trimtab.cluster.scaling.manifests import manifests, workload
 from trimtab.cluster.scaling.measure import History, Replay, replayed
 from trimtab.cluster.scaling.plan import PEERS, ScalingPlan
 from trimtab.cluster.scaling.problem import (
@@ -24,6 +25,7 @@ from trimtab.cluster.scaling.problem import (
 )
 from trimtab.cluster.scaling.programs import written
 from trimtab.cluster.scaling.simulator import Service
+from trimtab.cluster.scaling.trace import findings_of
 from trimtab.core.budget import Meter
 from trimtab.core.loop import optimize
 from trimtab.core.model import Decision, Json
@@ -64,8 +66,11 @@ def run(workplace: Workplace, results: Results) -> StageResult:
     return _result(problem, decision, made, decision.spent)
 
 
-def scale_file(trace: Path, budget: float = SEARCH_SECONDS) -> StageResult:
-    """`trimtab scale traffic.csv`: a trace alone, one request of 50 ms a replica's core, 250 ms promised."""
+def scale_file(trace: Path, budget: float = SEARCH_SECONDS, target: str = "web") -> StageResult:
+    """`trimtab scale traffic.csv`: a trace alone, one request of 50 ms a replica's core, 250 ms promised.
+
+    target: the Deployment that manifests are for, or NAMESPACE/NAME.
+    """
     problem = Scaling(Traffic(str(trace.resolve()), fingerprint=fingerprint(trace)), Service(0.05, 0.2))
     with open_bench(problem.name) as bench, confined(problem) as runner:
         decision = optimize(
@@ -82,7 +87,10 @@ def scale_file(trace: Path, budget: float = SEARCH_SECONDS) -> StageResult:
     ways = {"current": problem.current, "free": PEERS["hpa-70"], "chosen": plan}
     made = {name: replayed(one, known, unseen, problem.service) for name, one in ways.items()}
     result = _result(problem, decision, made, decision.spent)
-    return replace(result, facts={**result.facts, "certificate": {"split": _split(problem)}})
+    hpa = (plan, made["chosen"]) if plan.kind == "hpa" else (PEERS["hpa-70"], made["free"])
+    files: Json = dict(manifests(workload(target), problem.service, made["chosen"], hpa))
+    facts: dict[str, Json] = {**result.facts, "certificate": {"split": _split(problem)}, "manifests": files}
+    return replace(result, facts=facts, findings=findings_of(trace))
 
 
 def _split(problem: Scaling) -> str:

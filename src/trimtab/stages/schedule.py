@@ -13,6 +13,7 @@ from trimtab.adapters.runners.local import LocalRunner
 from trimtab.adapters.sandbox import Confinement
 from trimtab.adapters.sources.tables import fingerprint
 from trimtab.cluster.scheduling.cluster import read_cluster
+from trimtab.cluster.scheduling.manifests import manifests
 from trimtab.cluster.scheduling.measure import History, Replay, keep_predictions, replayed
 from trimtab.cluster.scheduling.plan import CLASSICAL, SchedulingPlan
 from trimtab.cluster.scheduling.problem import Scheduling, library
@@ -114,6 +115,7 @@ def _result(problem: Scheduling, decision: Decision[SchedulingPlan]) -> StageRes
         "preemptions": {name: float(one.preempted.mean()) for name, one in made.items()},
         "plan": {"order": plan.order, "preempts": plan.preempts, "review_seconds": plan.review_seconds},
         "program": plan.program.strip() + "\n",
+        "manifests": dict(manifests(history, plan, "".join(str(one) for one in _size_notes(sizes, current)))),
         "notes": [
             f"On the unseen half a job is done {chosen:.2f} h after it was submitted, in the mean; by today's policy "
             f"{current:.2f} h, with foresight {best:.2f} h: {chosen / best:.3f} × foresight, at "
@@ -207,10 +209,12 @@ def _fits(resized: History, history: History) -> bool:
 
 def _size_notes(sizes: tuple[Size, ...], now: float) -> list[Json]:
     """The smallest cluster on which the chosen policy is as fast as today's is on all of it."""
-    enough = [one for one in sizes if one.factor < 1.0 and one.hours is not None and one.hours["chosen"] <= now]
+    full = next(one for one in sizes if one.factor == 1.0)
+    smaller = [one for one in sizes if one.gpus < full.gpus]
+    enough = [one for one in smaller if one.hours is not None and one.hours["chosen"] <= now]
     if not enough:
         return []
-    least, full = enough[0], next(one for one in sizes if one.factor == 1.0)
+    least = enough[0]
     money = full.dollars_a_month - least.dollars_a_month
     saved = f", ${money:,.0f} a month less" if money > 0 else ""
     return [

@@ -10,22 +10,30 @@ import gc
 import signal
 import sys
 import time
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from trimtab.adapters.ledger import SqlLedger, ledger_in
 from trimtab.adapters.programs import ProgramFault
 from trimtab.cluster.scaling.controller import Controller, Shield
 from trimtab.cluster.scaling.programs import RISING
 from trimtab.cluster.scaling.simulator import STEP, Service
 from trimtab.core.errors import InputError, TargetError
+from trimtab.core.events import Noticed
 from trimtab.deployment.packaging import server
 from trimtab.inference.balancing.live import Router, Settings
+from trimtab.inference.balancing.live.canary import Pace
+from trimtab.stages.replicas import Replicas
+from trimtab.stages.rollout import Rollout
+from trimtab.stages.routes import Routes
+from trimtab.stages.watched import IN_FORCE, REFUSED, Say, Watched, noted, taken, text_of
 
 SYNC_STEPS = 3
 WATCH_SECONDS = 0.5
-Say = Callable[[str], None]
+ROUTES_HINT = "`trimtab balance requests.csv` prints one"
+Take = Callable[[str], Awaitable[None]]
 
 
 @dataclass(frozen=True)
@@ -39,42 +47,91 @@ class Workers:
 
 
 def balance_run(
-    settings: Settings, backends: tuple[str, ...], policy: Path | None, metrics_port: int, say: Say
+    settings: Settings,
+    backends: tuple[str, ...],
+    policy: Path | None,
+    metrics_port: int,
+    say: Say,
+    pace: Pace | None = None,
 ) -> None:
-    """Route until SIGTERM or Ctrl-C. Raises InputError for addresses and policies that cannot be used."""
+    """Route until SIGTERM or Ctrl-C. `pace`: policies are rolled out; None: a changed one is taken at once.
+
+    Raises InputError for addresses and policies that cannot be used.
+    """
     addresses = [_address(one) for one in backends]
 
     async def serve() -> None:
-        router = await _started(settings, policy, metrics_port, say)
+        watched = Watched(policy)  # before it is read: no change is missed
+        router = await _started(settings, policy if pace is None else None, metrics_port, say)
         for host, port in addresses:
             router.add(host, port)
-        await _until_told(router, policy, say)
+        async with _rolling(router, policy, pace, say) as take:
+            await _until_told(router, watched, say, take)
 
     _run(serve())
 
 
 def scale_run(
-    settings: Settings, workers: Workers, policies: tuple[Path | None, Path | None], metrics_port: int, say: Say
+    settings: Settings,
+    workers: Workers,
+    policies: tuple[Path | None, Path | None],
+    metrics_port: int,
+    say: Say,
+    pace: Pace | None = None,
 ) -> None:
-    """Route to workers of our own, as many as the policy wants. `policies`: of the router, of the replicas."""
+    """Route to workers of our own, as many as the policy wants. `policies`: of the router, of the replicas.
+
+    pace: both are rolled out; None: a changed one is taken at once.
+    """
     if not (workers.folder / "serve.py").is_file():
         raise InputError(f"{workers.folder} is no packaged service", hint="make one with `trimtab package`")
     route, replicas = policies
+    changes = Watched(replicas)
     controller = _controller(workers, replicas)
 
-    async def serve() -> None:
-        router = await _started(settings, route, metrics_port, say)
-        crew = Crew(router, workers, controller, say)
-        task = asyncio.create_task(crew.run(replicas))
+    async def serve(ledger: SqlLedger) -> None:
+        watched = Watched(route)  # before it is read: no change is missed
+        router = await _started(settings, route if pace is None else None, metrics_port, say)
+        steering = _steering(controller, replicas, pace, Rollout(replicas or Path("replicas"), ledger, say))
+        crew = Crew(router, workers, steering, ledger, say)
+        if isinstance(steering, Replicas):
+            router.counts.listeners.append(steering.heard)
+        task = asyncio.create_task(crew.run(changes))
         try:
-            await _until_told(router, route, say)
+            async with _rolling(router, route, pace, say) as take:
+                await _until_told(router, watched, say, take)
         finally:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
             await crew.end()
 
-    _run(serve())
+    with closing(ledger_in(Path.cwd())) as ledger:
+        _run(serve(ledger))
+
+
+class Plain:
+    """A controller whose program is changed at once."""
+
+    def __init__(self, controller: Controller, say: Say) -> None:
+        self.controller, self._say = controller, say
+        self.observe, self.desired = controller.observe, controller.desired
+
+    def take(self, text: str) -> None:
+        """Decide by another program. Raises ProgramFault."""
+        self.controller.swap(text)
+        self._say(IN_FORCE)
+
+    def judge(self, now: float) -> None:
+        """There is nothing on trial."""
+
+
+def _steering(controller: Controller, policy: Path | None, pace: Pace | None, rollout: Rollout) -> Plain | Replicas:
+    if pace is None or policy is None:
+        return Plain(controller, rollout.say)
+    steering = Replicas(controller, rollout, pace.shadow_seconds)
+    steering.begin(text_of(policy))
+    return steering
 
 
 def _run(work: Coroutine[None, None, None]) -> None:
@@ -91,16 +148,18 @@ def _run(work: Coroutine[None, None, None]) -> None:
 class Crew:
     """The workers behind a router: started, drained and stopped as the controller says; replaced when they die."""
 
-    def __init__(self, router: Router, workers: Workers, controller: Controller, say: Say) -> None:
-        self._router, self._workers, self._controller, self._say = router, workers, controller, say
+    def __init__(
+        self, router: Router, workers: Workers, steering: Plain | Replicas, ledger: SqlLedger, say: Say
+    ) -> None:
+        self._router, self._workers, self._steering = router, workers, steering
+        self._ledger, self._say = ledger, say
         self._ready: dict[str, server.Server] = {}
         self._coming: set[asyncio.Task[None]] = set()
         self._told = 0
 
-    async def run(self, policy: Path | None) -> None:
+    async def run(self, watched: Watched) -> None:
         """Measure each step, decide each third one."""
         self._grow(self._workers.shield.least)
-        watched = _Watched(policy)
         arrived, step = self._router.counts.arrived, 0
         while True:
             began, busy, looks = time.monotonic(), 0.0, 0
@@ -109,14 +168,14 @@ class Crew:
                 busy, looks = busy + self._router.in_flight, looks + 1
             now = time.monotonic()
             before, arrived = arrived, self._router.counts.arrived
-            self._controller.observe(now, (arrived - before) / (now - began), busy / max(1, looks))
+            self._steering.observe(now, (arrived - before) / (now - began), busy / max(1, looks))
             await self._bury()
             step += 1
             if step % SYNC_STEPS == 0:
                 if (text := watched.changed()) is not None:
-                    with _told(self._say):
-                        await asyncio.to_thread(self._controller.swap, text)
-                await self._follow(self._controller.desired(now, len(self._ready), len(self._coming)))
+                    taken(self._steering.take, text, self._say)
+                self._steering.judge(now)
+                await self._follow(self._steering.desired(now, len(self._ready), len(self._coming)))
             self._tell()
 
     async def end(self) -> None:
@@ -166,36 +225,14 @@ class Crew:
                 self._grow(1)
 
     def _tell(self) -> None:
-        for event in self._controller.events[self._told :]:
-            self._say(event)
-        self._told = len(self._controller.events)
-
-
-class _Watched:
-    """A file that may change. None: there is none."""
-
-    def __init__(self, file: Path | None) -> None:
-        self._file = file
-        self._stamp = self._now()
-
-    def changed(self) -> str | None:
-        """Its text, when it has changed since it was last looked at."""
-        if self._file is None or (stamp := self._now()) == self._stamp:
-            return None
-        self._stamp = stamp
-        with suppress(OSError, UnicodeDecodeError):
-            return self._file.read_text(encoding="utf-8")
-        return None
-
-    def _now(self) -> tuple[int, int] | None:
-        with suppress(OSError):
-            found = self._file.stat() if self._file is not None else None
-            return None if found is None else (found.st_mtime_ns, found.st_size)
-        return None
+        events = self._steering.controller.events
+        for event in events[self._told :]:
+            noted(self._ledger, Noticed("scale", event, {"workers": len(self._ready)}), self._say)
+        self._told = len(events)
 
 
 def _controller(workers: Workers, policy: Path | None) -> Controller:
-    text = RISING if policy is None else _text(policy)
+    text = RISING if policy is None else text_of(policy)
     try:
         return Controller(text, workers.service, workers.shield)
     except ProgramFault as fault:
@@ -206,9 +243,9 @@ async def _started(settings: Settings, policy: Path | None, metrics_port: int, s
     router = Router(settings)
     if policy is not None:
         try:
-            await router.swap(_text(policy))
+            await router.swap(text_of(policy))
         except ProgramFault as fault:
-            raise InputError(f"{policy}: {fault}", hint="`trimtab balance requests.csv` prints one") from None
+            raise InputError(f"{policy}: {fault}", hint=ROUTES_HINT) from None
     await router.start()
     gc.freeze()  # what is here stays: looking through it would hold requests up for tens of milliseconds
     say(f"listening on http://{settings.host}:{router.port}")
@@ -230,38 +267,47 @@ async def _metrics(router: Router, reader: asyncio.StreamReader, writer: asyncio
     writer.close()
 
 
-async def _until_told(router: Router, policy: Path | None, say: Say) -> None:
+async def _until_told(router: Router, watched: Watched, say: Say, take: Take) -> None:
     """Serve, taking the policy anew when its file changes, until a signal; then end what is under way."""
     told, loop = asyncio.Event(), asyncio.get_running_loop()
     for one in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(one, told.set)
-    watched = _Watched(policy)
     while not told.is_set():
         with suppress(TimeoutError):
             async with asyncio.timeout(WATCH_SECONDS):
                 await told.wait()
         if (text := watched.changed()) is not None:
-            with _told(say):
-                await router.swap(text)
+            try:
+                await take(text)
+            except ProgramFault as fault:
+                say(REFUSED.format(fault=fault))
     say("no new connections; ending what is under way")
     await router.stop()
 
 
-@contextmanager
-def _told(say: Say) -> Iterator[None]:
-    """Say how a swap went."""
-    try:
-        yield
-        say("another policy is in force")
-    except ProgramFault as fault:
-        say(f"the changed policy was refused, the old one stays: {fault}")
+@asynccontextmanager
+async def _rolling(router: Router, policy: Path | None, pace: Pace | None, say: Say) -> AsyncIterator[Take]:
+    """What is done with a changed policy: it is swapped in, or rolled out."""
+    if policy is None or pace is None:
 
+        async def swap(text: str) -> None:
+            await router.swap(text)
+            say(IN_FORCE)
 
-def _text(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file} cannot be read: {error}", hint="name a file with a policy program") from None
+        yield swap
+        return
+    with closing(ledger_in(Path.cwd())) as ledger:
+        routes = Routes(router, Rollout(policy, ledger, say), pace)
+        try:
+            await routes.begin(text_of(policy))
+        except ProgramFault as fault:
+            raise InputError(f"{policy}: {fault}", hint=ROUTES_HINT) from None
+        watch = asyncio.create_task(routes.watch())
+        try:
+            yield routes.take
+        finally:
+            watch.cancel()
+            await routes.end()
 
 
 def _address(text: str) -> tuple[str, int]:

@@ -65,6 +65,34 @@ def fetched(query: RangeQuery, token: str = "") -> tuple[str, int]:
     return "\n".join(lines) + "\n", len(lines) - 1
 
 
+def now(client: httpx.Client, server: str, text: str) -> float | None:
+    """The one value that a query has now; None where it has none, or the server does not answer.
+
+    Raises InputError where the query is at fault.
+    """
+    try:
+        response = client.post(server.rstrip("/") + "/api/v1/query", data={"query": text})
+        answer = _parsed(server, response.status_code, response.content)
+    except (httpx.HTTPError, httpx.InvalidURL, OutsideError):
+        return None
+    if answer.get("errorType") == "bad_data":
+        raise InputError(f"{server} refuses the query: {answer.get('error', '')}", hint=f"it was {text}")
+    try:
+        found = answer["data"]["result"]
+        values = [found[1]] if answer["data"]["resultType"] == "scalar" else [one["value"][1] for one in found]
+        numbers = [float(one) for one in values]
+    except (KeyError, TypeError, ValueError, IndexError):
+        return None
+    if len(numbers) > 1:
+        raise InputError(f"the query gives {len(numbers)} series", hint=f"sum(…) them; it was {text}")
+    return numbers[0] if numbers and math.isfinite(numbers[0]) else None
+
+
+def values(client: httpx.Client, query: RangeQuery) -> list[tuple[float, float]]:
+    """(Unix seconds, value) of a query with one series, oldest first. Raises as `fetched`."""
+    return [one for start, end in _pieces(query) for _, found in _series(client, query, start, end) for one in found]
+
+
 def _check(query: RangeQuery) -> None:
     if not query.server.startswith(("http://", "https://")):
         raise InputError(f"{query.server} is no address of a server", hint="such as http://localhost:9090")

@@ -84,6 +84,20 @@ class Controller:
         self._last = max(bounded, min(total, max(count for _, count in self._wanted)))
         return self._last
 
+    def twin(self, program: str) -> Controller:
+        """Another one that knows what this one has measured, with a program of its own. Raises ProgramFault."""
+        made = Controller(program, self.service, self.shield)
+        made._inputs[:] = self._inputs
+        made._rates.extend(self._rates)
+        made._busy.extend(self._busy)
+        made._seen_at, made._last = self._seen_at, self._last
+        return made
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether the last decision was made without measurements."""
+        return bool(self._condition)
+
     def _asked(self, ready: int, coming: int, expected: float) -> int:
         for name, series in (("rate", self._rates), ("busy", self._busy)):
             start = self._starts[name]

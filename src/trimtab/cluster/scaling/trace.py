@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from trimtab.adapters.sources.tables import read_table
 from trimtab.cluster.scaling.queueing import Series
 from trimtab.core.errors import InputError
+from trimtab.core.model import Json
 
 LEAST_MINUTES = 12 * 60
 MOST_MINUTES = 3 * 366 * 24 * 60
+GAP = 10  # times the usual span between two rows
 
 
 @functools.lru_cache(maxsize=4)
@@ -51,11 +55,50 @@ def rates_of_file(path: Path) -> Series:
     minutes = _minutes(time, table.column_names[0])
     order = np.argsort(minutes, kind="stable")
     minutes, values = minutes[order] - minutes.min(), values[order]
+    if _is_counter(table.column_names[1], values):
+        values = _rates_of_counter(minutes, values)
     places = np.searchsorted(minutes, np.arange(minutes[-1] + 1), side="right") - 1
     totals = np.bincount(minutes, weights=values)
     counts = np.bincount(minutes)
     means = np.where(counts > 0, totals / np.maximum(1, counts), 0.0)
     return _checked(means[minutes[places]], str(path))
+
+
+def findings_of(path: Path) -> tuple[Mapping[str, Json], ...]:
+    """What a person should know of a file that `rates_of_file` reads: gaps, times that go back, counters."""
+    table = read_table(path)
+    name, found = table.column_names[0], []
+    minutes = _minutes(table.column(0), name)
+    back = int((np.diff(minutes) < 0).sum())
+    if back:
+        found.append(("order", name, f"{back:,} times lie before the one above: the rows were sorted"))
+    spans = np.diff(np.sort(minutes))
+    if table.num_columns > 1 and len(spans):
+        usual = max(1.0, float(np.median(spans)))
+        gaps = spans[spans > GAP * usual]
+        if len(gaps):
+            message = f"{len(gaps):,} gaps, the longest {gaps.max() / 60:.1f} h: the rate before each was carried on"
+            found.append(("gap", name, message))
+        second = table.column_names[1]
+        if _is_counter(second, _numbers(table.column(1), second)[np.argsort(minutes, kind="stable")]):
+            found.append(("counter", second, "it counts: its rises were taken for rates, a fall for a new beginning"))
+    return tuple({"kind": kind, "column": column, "message": message} for kind, column, message in found)
+
+
+def _is_counter(name: str, values: Series) -> bool:
+    """Whether a column counts up, and falls far when it begins anew; or is called so."""
+    falls = np.flatnonzero(np.diff(values) < 0)
+    begins_anew = (values[falls + 1] < 0.5 * values[falls]).all() and len(falls) < 0.01 * len(values)
+    is_called_so = name.lower().endswith(("_total", "_count"))
+    return bool(len(values) > 1 and begins_anew and (is_called_so or len(falls) > 0))
+
+
+def _rates_of_counter(minutes: npt.NDArray[np.int64], values: Series) -> Series:
+    """What was counted since the row before, by the second; after a fall, all that is counted since."""
+    spans = 60.0 * np.maximum(1, np.diff(minutes))
+    risen = np.diff(values)
+    rates = np.where(risen >= 0, risen, values[1:]) / spans
+    return np.concatenate([rates, rates[-1:]])  # a rate holds from its time to the next
 
 
 def _minutes(column: pa.ChunkedArray, name: str) -> np.ndarray:

@@ -13,6 +13,7 @@ from trimtab.core.errors import InputError
 
 UNKNOWN = ["Unknown", "None", "None assigned", "", "N/A"]
 _GPUS = re.compile(r"gres/gpu(?::[^=,]+)?=(\d+)")
+_ELAPSED = re.compile(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+(?:\.\d+)?)")
 _TYPE = re.compile(r"gres/gpu:([^=,]+)=")
 
 
@@ -31,14 +32,19 @@ def read_sacct(file: Path) -> pa.Table:
     except (pa.ArrowInvalid, UnicodeDecodeError) as error:
         raise InputError(f"{file}: {str(error).splitlines()[0]}", hint="sacct --parsable2 --format=…") from None
     known = {name.lower(): name for name in table.column_names if name}
-    missing = [name for name in ("JobID", "Submit", "Start", "End") if name.lower() not in known]
+    length = next((known[one] for one in ("elapsedraw", "elapsed") if one in known), None)
+    wanted = ("JobID", "Submit", "Start", *(() if length else ("End",)))
+    missing = [name for name in wanted if name.lower() not in known]
     if missing:
         raise InputError(f"{file}: sacct's {', '.join(missing)} is not there", hint="add it to --format")
     jobs = table[known["jobid"]].cast(pa.string())
     table = table.filter(pc.invert(pc.match_substring(jobs, ".")))  # 123.batch, 123.0 are steps of 123
     made = {"id": table[known["jobid"]].cast(pa.string())}
     for name, source in (("submit", "submit"), ("start", "start"), ("end", "end")):
-        made[name] = table[known[source]]
+        if source in known:
+            made[name] = table[known[source]]
+    if "end" not in known and length is not None:
+        made["duration"] = _seconds(table[length], table[known["start"]])
     for name, sources in (("tenant", ("account", "partition")), ("user", ("user",)), ("name", ("jobname",))):
         found = next((known[one] for one in sources if one in known), None)
         if found is not None:
@@ -51,6 +57,19 @@ def read_sacct(file: Path) -> pa.Table:
         if any(kinds):
             made["gpu_type"] = pa.array([found.group(1) if found else "" for found in kinds])
     return pa.table(made)
+
+
+def _seconds(elapsed: pa.ChunkedArray, start: pa.ChunkedArray) -> pa.Array:
+    """Seconds of "1-02:03:04", "02:03:04" or "3:04", and of plain seconds; none for jobs that never started."""
+    found = []
+    for text, is_started in zip(elapsed.cast(pa.string()).to_pylist(), start.is_valid().to_pylist(), strict=True):
+        match = _ELAPSED.fullmatch(text or "") if is_started else None
+        if match is None:
+            found.append(float(text) if is_started and text and text.isdigit() else None)
+        else:
+            days, hours, minutes, seconds = (float(part or 0) for part in match.groups())
+            found.append(86_400 * days + 3600 * hours + 60 * minutes + seconds)
+    return pa.array(found, pa.float64())
 
 
 def _gpus(text: str) -> int:

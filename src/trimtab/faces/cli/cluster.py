@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from trimtab.faces.cli.options import CLUSTER, AsJson, Certificate, Save
+from trimtab.faces.cli.options import CLUSTER, AsJson, Certificate, Manifests, Save
 
 app = typer.Typer()
 
@@ -86,13 +86,14 @@ def schedule(
     cluster: Annotated[Path, typer.Option(help="a .toml of the nodes: see docs/histories.md")] = Path("cluster.toml"),
     budget: Annotated[float, typer.Option(help="CPU seconds of search")] = 15.0,
     save: Save = None,
+    manifests: Manifests = None,
     certificate: Certificate = None,
     as_json: AsJson = False,
 ) -> None:
     """Choose which job runs next on a GPU cluster, by replaying your own job log."""
     from trimtab.faces.cli import histories
 
-    histories.schedule(jobs, cluster, budget, histories.Output(save, certificate, as_json))
+    histories.schedule(jobs, cluster, budget, histories.Output(save, certificate, as_json, manifests))
 
 
 @app.command(rich_help_panel=CLUSTER)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trimtab.adapters.files import write_whole
+from trimtab.core.errors import TargetError
 from trimtab.faces.cli.commands import print_stage, stage_json
 from trimtab.faces.cli.printing import out, print_json
 from trimtab.pipeline import StageResult
@@ -19,15 +20,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Output:
-    """Where the program and the page of evidence go, if anywhere; and whether JSON is printed."""
+    """Where the program, the page of evidence and Kubernetes objects go, if anywhere; whether JSON is printed."""
 
     save: Path | None = None
     certificate: Path | None = None
     as_json: bool = False
+    manifests: Path | None = None
 
 
 def finish(result: StageResult, files: Sequence[Path], output: Output) -> None:
-    """Write the chosen program and the certificate, and print. Raises TargetError."""
+    """Write the chosen program, the certificate and the manifests, and print. Raises TargetError."""
     if output.save is not None:
         write_whole(output.save, str(result.facts["program"]))
     if output.certificate is not None:
@@ -36,17 +38,29 @@ def finish(result: StageResult, files: Sequence[Path], output: Output) -> None:
 
         special: Any = result.facts.get("certificate", {})
         write_certificate(result, output.certificate, {**evidence(files), **special})
+    if output.manifests is not None:
+        _write_manifests(result, output.manifests)
     if output.as_json:
         print_json({"command": result.stage, **stage_json(result)})
     else:
         print_stage(result)
 
 
-def scale(trace: Path, budget: float, output: Output) -> None:
-    """`trimtab scale traffic.csv`."""
+def _write_manifests(result: StageResult, folder: Path) -> None:
+    made: Any = result.facts["manifests"]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TargetError(f"{folder} cannot be made: {error.strerror}", hint="name another --manifests") from None
+    for name, text in made.items():
+        write_whole(folder / name, text)
+
+
+def scale(trace: Path, budget: float, target: str, output: Output) -> None:
+    """`trimtab scale traffic.csv`; target: the Deployment that manifests are for."""
     from trimtab.stages.scale import scale_file
 
-    finish(scale_file(trace, budget), [trace], output)
+    finish(scale_file(trace, budget, target), [trace], output)
 
 
 def idle(calls: Path, function: str, load_seconds: float, budget: float, output: Output) -> None:

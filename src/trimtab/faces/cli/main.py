@@ -21,15 +21,21 @@ from trimtab.faces.cli.options import (
     TRAINING,
     WORK,
     AsJson,
+    CanarySeconds,
+    CanaryShare,
     Certificate,
     Folder,
+    Manifests,
+    Margin,
     MetricsPort,
     NoModel,
     Place,
     Port,
     ReplicaPolicy,
+    RollOut,
     RoutePolicy,
     Save,
+    ShadowSeconds,
     Target,
 )
 
@@ -52,6 +58,8 @@ scale_app = typer.Typer(
 balance_app = typer.Typer(cls=WithDefault, help="Choose the routing policy, or run one.", no_args_is_help=True)
 app.add_typer(scale_app, name="scale", rich_help_panel=CLUSTER)
 app.add_typer(balance_app, name="balance", rich_help_panel=INFERENCE)
+rollout_app = typer.Typer(help="Rollouts of policies that run.", no_args_is_help=True)
+app.add_typer(rollout_app, name="rollout", rich_help_panel=DEPLOYMENT)
 app.add_typer(cluster.app)
 app.add_typer(training.watch_app, name="watch", rich_help_panel=TRAINING)
 app.add_typer(training.app)
@@ -133,15 +141,19 @@ def scale(
     to_zero: Annotated[bool, typer.Option("--to-zero", help="when idle replicas go, for a file of calls")] = False,
     function: Annotated[str, typer.Option(help="with --to-zero: the column that tells functions apart")] = "",
     load_seconds: Annotated[float, typer.Option(help="with --to-zero: what loading a replica takes")] = 30.0,
+    manifests: Manifests = None,
+    workload: Annotated[str, typer.Option(help="the Deployment that they scale: NAME, or NAMESPACE/NAME")] = "web",
 ) -> None:
     """Choose the replica policy, by replaying the traffic (of a pipeline, or a .csv of times or rates)."""
     from trimtab.faces.cli import commands, histories
 
-    output = histories.Output(save, certificate, as_json)
+    if to_zero and manifests is not None:
+        raise typer.BadParameter("--manifests does not go with --to-zero")
+    output = histories.Output(save, certificate, as_json, manifests)
     if to_zero:
         histories.idle(place, function, load_seconds, budget, output)
     elif place.suffix == ".csv" and not target:
-        histories.scale(place, budget, output)
+        histories.scale(place, budget, workload, output)
     else:
         commands.stage("scale", place, target, as_json=as_json, with_model=not no_model)
 
@@ -156,11 +168,42 @@ def scale_run(
     most: Annotated[int, typer.Option(help="workers at the most")] = 8,
     service_ms: Annotated[float, typer.Option(help="one request on an idle worker")] = 5.0,
     metrics_port: MetricsPort = 0,
+    rollout: RollOut = False,
+    shadow_s: ShadowSeconds = 60.0,
+    canary_s: CanarySeconds = 300.0,
+    canary: CanaryShare = 0.1,
+    margin: Margin = 0.01,
 ) -> None:
     """Serve with as many workers of our own as a policy program wants, behind a router."""
     from trimtab.faces.cli import serving
 
-    serving.scale_run(service, port, (route, policy), (least, most), service_ms, metrics_port)
+    pace = serving.pace(shadow_s, canary, canary_s, margin) if rollout else None
+    serving.scale_run(service, port, (route, policy), (least, most), service_ms, metrics_port, pace=pace)
+
+
+@scale_app.command("keda")
+def scale_keda(
+    policy: ReplicaPolicy = None,
+    prometheus: Annotated[str, typer.Option(help="a server, such as http://prometheus:9090")] = "",
+    rate: Annotated[str, typer.Option(help="PromQL of requests/s, such as 'sum(rate(requests_total[30s]))'")] = "",
+    busy: Annotated[
+        str, typer.Option(help="PromQL of requests at the replicas; else the rate times --service-ms")
+    ] = "",
+    replicas: Annotated[str, typer.Option(help="PromQL of replicas that serve; else as many as were asked for")] = "",
+    router: Annotated[str, typer.Option(help="the metrics of `balance run`, such as http://host:9100/metrics")] = "",
+    host: Annotated[str, typer.Option(help="to listen on; 0.0.0.0 in a pod of its own")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="to listen on; 0: any free one")] = 6000,
+    least: Annotated[int, typer.Option(help="replicas at the least; 0: none without requests")] = 1,
+    most: Annotated[int, typer.Option(help="replicas at the most")] = 8,
+    service_ms: Annotated[float, typer.Option(help="one request on an idle replica")] = 50.0,
+    allowed_ms: Annotated[float, typer.Option(help="that a request may wait on top")] = 200.0,
+    cold_start_s: Annotated[float, typer.Option(help="from asking for a replica until it serves")] = 60.0,
+) -> None:
+    """Tell KEDA (Kubernetes) how many replicas to have, by a policy program: an external scaler over gRPC."""
+    from trimtab.faces.cli import serving
+
+    times = (service_ms, allowed_ms, cold_start_s)
+    serving.scale_keda((host, port), (prometheus, router), (rate, busy, replicas), policy, (least, most), times)
 
 
 @balance_app.command("replay", hidden=True)
@@ -192,13 +235,36 @@ def balance_run(
     repeat_posts: Annotated[bool, typer.Option(help="POST may be done twice, as predictions may")] = False,
     health: Annotated[str, typer.Option(help="path of the health check")] = "/health",
     metrics_port: MetricsPort = 0,
+    rollout: RollOut = False,
+    shadow_s: ShadowSeconds = 60.0,
+    canary_s: CanarySeconds = 300.0,
+    canary: CanaryShare = 0.1,
+    margin: Margin = 0.01,
 ) -> None:
     """Route requests to running backends by a policy program."""
     from trimtab.faces.cli import serving
 
-    serving.balance_run(
-        tuple(backend), port, policy, (hedge_ms, timeout_s), health, metrics_port, repeat_posts=repeat_posts
-    )
+    pace, waits = serving.pace(shadow_s, canary, canary_s, margin) if rollout else None, (hedge_ms, timeout_s)
+    serving.balance_run(tuple(backend), port, policy, waits, health, metrics_port, repeat_posts=repeat_posts, pace=pace)
+
+
+@rollout_app.command("status")
+def rollout_status(folder: Folder = HERE, as_json: AsJson = False) -> None:
+    """Say where each rollout stands: shadow, canary, full or back, and why."""
+    from trimtab.faces.cli import serving
+
+    serving.rollout_status(folder, as_json=as_json)
+
+
+@rollout_app.command("back")
+def rollout_back(
+    policy: Annotated[Path, typer.Argument(help="the file with the program, as it was given to the router")],
+    folder: Folder = HERE,
+) -> None:
+    """Go back to the program before; whoever serves takes it at once."""
+    from trimtab.faces.cli import serving
+
+    serving.rollout_back(folder, policy)
 
 
 @app.command(rich_help_panel=WORK)

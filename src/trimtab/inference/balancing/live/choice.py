@@ -139,6 +139,10 @@ class Choice:
         """Take another policy for all requests from now on."""
         self._send, self._state = send, np.zeros(max(1, PICK.state))
 
+    def use(self, send: Callable[..., int], state: Any) -> None:
+        """Take a policy that brings its own state."""
+        self._send, self._state = send, state
+
     def add(self) -> int:
         """A place for one more backend, closed at first. Raises ValueError when there is none left."""
         if self._free:

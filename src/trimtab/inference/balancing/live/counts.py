@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 BUCKETS = tuple(round(0.0005 * 1.5**step, 6) for step in range(30))  # seconds: half a millisecond to a minute
 
@@ -18,6 +18,7 @@ class Counts:
         self._answers: dict[str, dict[int, int]] = {}  # by backend, then status
         self._took = [0] * (len(BUCKETS) + 1)
         self._seconds = 0.0
+        self.listeners: list[Callable[[int, float], None]] = []  # told of each answer's status and seconds
 
     def answered(self, backend: str, status: int, seconds: float) -> None:
         """An answer went to a client."""
@@ -27,6 +28,8 @@ class Counts:
         answers[status] = answers.get(status, 0) + 1
         self._took[bisect_left(BUCKETS, seconds)] += 1
         self._seconds += seconds
+        for listener in self.listeners:
+            listener(status, seconds)
 
     def quantile(self, share: float) -> float:
         """The time, in seconds, within which this share of all answers came, to the width of a bucket."""
