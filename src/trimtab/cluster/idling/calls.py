@@ -75,4 +75,5 @@ def gaps_of(times: Series, work: Series, who: Ints, names: tuple[str, ...]) -> C
         gaps.append(waited)
         whose.append(np.full(len(mine), function, np.int64))
     order = np.argsort(np.concatenate(starts), kind="stable")
-    return Calls(*(np.concatenate(one)[order] for one in (starts, gaps, whose)), names)
+    began, idle, function_of = (np.concatenate(one)[order] for one in (starts, gaps, whose))
+    return Calls(began, idle, function_of, names)
