@@ -4,7 +4,7 @@ python benchmarks/training/speedup.py [--scripts char_gpt,lgbm_kfold] [--state q
 
 Each case runs `trimtab speedup` in its state; then the script and the chosen version are run again, in turn, on three
 shifts of the seeds that the search never saw. What is measured goes into speedup.jsonl, case by case: a run that was
-cut off is taken up where it ended, and the table is made of all that is there. Linux; the quota needs root. Needs torch.
+cut off goes on where it ended, and the table is made of all that is there. Linux; the quota needs root. Needs torch.
 """
 
 from __future__ import annotations
