@@ -57,9 +57,10 @@ class StageProgress:
         self._show()
 
     def _show(self) -> None:
-        budget = f" of {self._budget:.0f}" if self._budget else ""
+        left = f"{max(0.0, self._budget - self._cpu):.0f} of {self._budget:.0f} CPU-s left"
+        spent = left if self._budget else f"{self._cpu:.0f} CPU-s"
         trials = f", {self._trials} plans judged, best gain {self._best:.3g}" if self._trials else ""
-        self._status.update(f"{self._stage}: {self._cpu:.0f}{budget} CPU-s{trials}")
+        self._status.update(f"{self._stage}: {spent}{trials}")
 
 
 def _budget(value: Json | None) -> float:
