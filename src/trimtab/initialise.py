@@ -63,10 +63,11 @@ def guess(table: Path, target: str) -> tuple[Guess, ...]:
     dataset = load(DataSpec(str(table), target, time.value))
     metric = FOR_TASK[dataset.task][0]
     later = _later_columns(content, target, dataset.names)
+    because = "missing exactly where the target is missing: written after the event"
     return (
         time,
         Guess("model.metric", metric, f"the target is {dataset.task}"),
-        Guess("data.later", later, "missing exactly where the target is missing: written after the event"),
+        Guess("data.later", later, because if later else "no column is missing exactly where the target is"),
     )
 
 

@@ -331,6 +331,23 @@ def test_a_column_that_predicts_too_well_alone_is_suspect_whatever_its_name(flig
     assert [one.column for one in measured if one.is_suspect] == [names["dep_delay"]]
 
 
+def test_the_one_column_that_knows_anything_is_no_suspect(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(4000, 3))
+    y = (x[:, 0] + rng.normal(size=4000) > 0).astype(int)
+    pyarrow.parquet.write_table(pa.table({"a": x[:, 0], "b": x[:, 1], "c": x[:, 2], "y": y}), tmp_path / "t.parquet")
+    spec = DataSpec(str(tmp_path / "t.parquet"), "y")
+    whole = load(spec)
+    measured = strengths(part(whole, spec, "train"), part(whole, spec, "valid"), whole.names, whole.names)
+    assert measured[0].alone > measured[0].others + 0.2
+    assert not [one.column for one in measured if one.is_suspect]
+
+
+def test_a_column_without_a_type_has_no_value_in_any_row() -> None:
+    table = pa.table({"x": [1.0, 2.0], "gone": pa.nulls(2)})
+    assert ("all_missing", "gone") in {(one.kind, one.column) for one in findings(profile_table(table))}
+
+
 def test_the_summary_is_small_json(flights: pa.Table) -> None:
     import json
 

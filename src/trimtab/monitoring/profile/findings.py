@@ -72,7 +72,8 @@ def findings(profile: Profile) -> tuple[Finding, ...]:
     """All findings of a profile, column by column."""
     found = [one for column in profile.columns.values() for one in _of_column(column)]
     for name, kind in profile.skipped.items():
-        found.append(Finding("skipped", name, 1.0, f"values of type {kind} cannot be used", "flatten or drop it"))
+        unusable = Finding("skipped", name, 1.0, f"values of type {kind} cannot be used", "flatten or drop it")
+        found.append(_nothing_in(name) if kind == "null" else unusable)
     for first, second in profile.equal_columns:
         message = f"holds the same values as {first} in every row"
         found.append(Finding("duplicated", second, 1.0, message, f"drop it: {first} says the same"))
@@ -84,12 +85,16 @@ def findings(profile: Profile) -> tuple[Finding, ...]:
 
 def _of_column(column: Column) -> Iterator[Finding]:
     if column.rows == 0 or column.present == 0:
-        yield Finding("all_missing", column.name, 1.0, "has no value in any row", "drop it")
+        yield _nothing_in(column.name)
         return
     share = column.missing / column.rows
     if share > MISSING_SHARE:
         yield Finding("missing", column.name, share, f"{share:.1%} of the rows have no value", "see how it comes about")
     yield from _of_words(column) if isinstance(column, WordColumn) else _of_numbers(column)
+
+
+def _nothing_in(name: str) -> Finding:
+    return Finding("all_missing", name, 1.0, "has no value in any row", "drop it")
 
 
 def _of_words(column: WordColumn) -> Iterator[Finding]:

@@ -24,6 +24,7 @@ MOST_ROWS = 40_000
 NEAR = 0.05  # a column that comes so near all others together is compared with them without itself
 CLEARLY = 0.1  # how much better than all others together is suspect
 NEARLY_PERFECT = 0.98
+RIVALS = 0.05  # above the floor: less is no rival
 Z = 3.0  # standard errors over the blocks that must lie between
 
 
@@ -35,12 +36,15 @@ class Strength:
     alone: float
     others: float
     error: float  # standard error of the difference
+    floor: float = 0.5  # what knowing nothing scores
 
     @property
     def is_suspect(self) -> bool:
         """Whether it predicts too well to be known beforehand."""
         gap = self.alone - self.others
-        return self.alone > NEARLY_PERFECT or (gap > CLEARLY and gap > Z * self.error)
+        # To be better than columns that know nothing is no sign: one column may be all there is to know.
+        is_clear = gap > CLEARLY and gap > Z * self.error and self.others > self.floor + RIVALS
+        return self.alone > NEARLY_PERFECT or is_clear
 
 
 def written_with_target(table: pa.Table, target: pa.ChunkedArray, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -90,7 +94,8 @@ def _compared(
         if np.isfinite(gap):
             gaps.append(gap)
     error = float(np.std(gaps, ddof=1) / np.sqrt(len(gaps))) if len(gaps) > 1 else float("inf")
-    return Strength(name, _score(held_out, alone), _score(held_out, rivals), error)
+    floor = 0.5 if held_out.task == "binary" else 0.0
+    return Strength(name, _score(held_out, alone), _score(held_out, rivals), error, floor)
 
 
 def _predicted(train: Dataset, held_out: Dataset, names: tuple[str, ...], *, rounds: int) -> npt.NDArray[np.float64]:
