@@ -46,7 +46,7 @@ class Looks:
         columns = [departures[at - lag] for lag in lags]
         columns += [level, last_day.std(axis=1)]
         columns += [level - mean_before(series, at - back * day, day) for back in (1, 3, 7)]
-        return np.concatenate([np.stack(columns, axis=1), *self._shapes(at), *self._calendar(at), *self._ahead(at)], 1)
+        return np.concatenate([np.stack(columns, axis=1), *self._shapes(at), *self._weekdays(at), *self._ahead(at)], 1)
 
     def _shapes(self, at: Steps) -> Iterator[Table]:
         every = max(1, self.day // 8)
@@ -54,9 +54,8 @@ class Looks:
             turned = shape[at] - self.profile[at]
             yield (turned - turned.mean(axis=1, keepdims=True))[:, ::every]
 
-    def _calendar(self, at: Steps) -> Iterator[Table]:
-        turn = at / (365.25 * self.day) * 2 * np.pi
-        yield np.stack([wave(times * turn) for times in (1, 2) for wave in (np.sin, np.cos)], axis=1)
+    def _weekdays(self, at: Steps) -> Iterator[Table]:
+        # No time of the year: from one year or less, regressions would carry its trend on.
         yield (at[:, None] // self.day % 7 == np.arange(7)).astype(np.float64)
 
     def _ahead(self, at: Steps) -> Iterator[Table]:
