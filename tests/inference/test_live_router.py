@@ -27,6 +27,9 @@ class Server:
     does: str = "answer"
     asked: int = 0
     port: int = 0
+    bodies: list[bytes] = field(default_factory=list)
+    posts_under_way: int = 0
+    open: set[asyncio.WriteTransport] = field(default_factory=set, repr=False)
     server: asyncio.Server | None = field(default=None, repr=False)
 
     async def start(self) -> Server:
@@ -38,7 +41,14 @@ class Server:
         if self.server is not None:
             self.server.close()
 
+    async def die(self) -> None:
+        """As a killed process does: nobody listens, and all connections are reset."""
+        await self.stop()
+        for one in self.open:
+            one.abort()
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.open.add(writer.transport)
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
@@ -48,7 +58,11 @@ class Server:
                     (int(one[15:]) for one in head.lower().split(b"\r\n") if one.startswith(b"content-length:")), 0
                 )
                 body = await reader.readexactly(size)
-                if not await self._answer(writer, head, body):
+                self.bodies += [body] if body else []
+                self.posts_under_way += bool(body)
+                goes_on = await self._answer(writer, head, body)
+                self.posts_under_way -= bool(body)
+                if not goes_on:
                     break
         writer.transport.abort()
 
@@ -63,6 +77,8 @@ class Server:
             return False
         if self.does == "slow":
             await asyncio.sleep(0.3)
+        if self.does == "steady":
+            await asyncio.sleep(0.01)
         answer = body or head.split(b" ")[1]
         if self.does == "chunked":
             writer.write(
@@ -200,6 +216,36 @@ def test_policies_are_swapped_and_backends_come_and_go_under_load_without_a_loss
             assert third.asked > 0
             assert len(router.backends) == 2
             await third.stop()
+
+    play(scenario)
+
+
+def test_backends_that_die_under_load_lose_nothing_that_may_be_repeated_and_nothing_is_done_twice() -> None:
+    async def scenario() -> None:
+        async with routed("steady", "steady", "steady") as (router, servers, client):
+            got: list[int] = []
+            posted: dict[bytes, int] = {}
+
+            async def load(number: int) -> None:
+                for turn in range(12):
+                    got.append((await client.get("/x")).status_code)
+                    body = b"%d of %d" % (turn, number)
+                    posted[body] = (await client.post("/x", content=body)).status_code
+
+            async def deaths() -> None:
+                for one in servers[:2]:
+                    while not one.posts_under_way:
+                        await asyncio.sleep(0.001)
+                    await one.die()
+                    await asyncio.sleep(0.05)
+
+            await asyncio.gather(deaths(), *(load(number) for number in range(8)))
+            assert got == [200] * 96
+            assert set(posted.values()) == {200, 502}  # 502: it may have been done, so it was not sent again
+            done = [body for one in servers for body in one.bodies]
+            assert len(done) == len(set(done))
+            assert {body for body, status in posted.items() if status == 200} <= set(done)
+            assert router.counts.events["connection broke"] > 0
 
     play(scenario)
 

@@ -20,8 +20,8 @@ HOST = b" HTTP/1.1\r\nhost: x\r\n"
 class Backend:
     """Answers each request with the same bytes, and keeps what it was sent."""
 
-    def __init__(self, answer: bytes = OK, *, ends: bool = False) -> None:
-        self.answer, self.ends = answer, ends
+    def __init__(self, answer: bytes = OK, *, ends: bool = False, piece: int = 1 << 30) -> None:
+        self.answer, self.ends, self.piece = answer, ends, piece
         self.seen: list[bytes] = []
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -31,8 +31,11 @@ class Backend:
                 lengths = [one[15:] for one in head.lower().split(b"\r\n") if one.startswith(b"content-length:")]
                 body = await reader.readexactly(int(lengths[0]) if lengths else 0)
                 self.seen.append(head + body)
-                writer.write(OK if b" /last " in head else self.answer)
-                await writer.drain()
+                answer = OK if b" /last " in head else self.answer
+                for place in range(0, len(answer), self.piece):
+                    writer.write(answer[place : place + self.piece])
+                    await writer.drain()
+                    await asyncio.sleep(0)
                 if self.ends and b" /last " not in head:
                     break
         writer.close()
@@ -200,10 +203,12 @@ def test_the_body_of_a_careful_client_is_asked_for_when_its_turn_comes(before: i
         (OK + OK, False, OK + OK),
     ],
 )
+@pytest.mark.parametrize("piece", [1 << 30, 5])
 def test_an_answer_is_passed_on_whole_and_the_next_is_not_mixed_up_with_it(
-    answer: bytes, ends: bool, got: bytes
+    answer: bytes, ends: bool, got: bytes, piece: int
 ) -> None:
-    assert play(lambda: asked(Backend(answer, ends=ends), b"GET /" + HOST + b"\r\n" + LAST)) == got
+    backend = Backend(answer, ends=ends, piece=piece)
+    assert play(lambda: asked(backend, b"GET /" + HOST + b"\r\n", LAST)) == got
 
 
 def test_the_answer_to_a_head_has_no_body_to_wait_for() -> None:
