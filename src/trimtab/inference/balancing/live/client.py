@@ -99,14 +99,16 @@ class Client(asyncio.Protocol):
         self._forwarded = b"x-forwarded-for: " + address + b"\r\n\r\n"
 
     def data_received(self, data: bytes) -> None:
-        if not self._is_busy and not self._begun and (found := read_request(data)) >= 0:
+        if self._refusal is not None:
+            return
+        is_between = not self._is_busy and not self._begun and not self.is_paused
+        if is_between and (found := read_request(data)) >= 0:
             body, size = found & _BODY_MASK, max(0, (found >> BODY) - 1)
             if len(data) - body == size <= self._most_bytes:
                 self._is_busy = True
                 self.turn.begin(b"".join((data[: body - 2], self._forwarded, data[body:])))
                 return
-        if self._refusal is None:
-            self._parse(data)
+        self._parse(data)
 
     def connection_lost(self, error: Exception | None) -> None:
         self.transport = None
