@@ -5,7 +5,8 @@ python benchmarks/inference/proxy.py [--seconds 6]
 Three backends that answer at once, one load generator and one proxy at a time share the machine; each proxy has one
 process. The most is found by wrk with 32 connections, which ask again as soon as they are answered; half of our most
 comes from an open-loop client, whatever is answered when, at the same rate for all. The proxies take turns, in three
-rounds; the best round counts. Debian: apt-get install haproxy nginx-light wrk
+rounds; the best round counts. On a busy host every proxy's tail is the host's: the last column says for which share of
+the time it could have run and had no core. Debian: apt-get install haproxy nginx-light wrk
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from trimtab.adapters.meters import host, process_usage, tree
 
 OURS = "**trimtab balance run**"
 PEERS = ("HAProxy, one thread, leastconn", "nginx, one worker, least_conn")
-SECONDS, ROUNDS = 6.0, 3
+SECONDS, ROUNDS = 6, 3
 BACKENDS = 3
 CONNECTIONS = 32
 BODY = b'{"dep_delay": 3, "carrier": "UA", "distance": 1400, "hour": 17}'
@@ -90,7 +91,7 @@ def at_rate(port: int, seconds: float, rate: float) -> dict[str, float]:
     return {name: float(value) for name, value in json.loads(done.stdout).items()}
 
 
-def at_most(port: int, seconds: float, folder: Path) -> tuple[float, float]:
+def at_most(port: int, seconds: int, folder: Path) -> tuple[float, float]:
     """Requests a second, and the 99th percentile in milliseconds, by wrk."""
     script = folder / "post.lua"
     script.write_text(
@@ -105,7 +106,7 @@ def at_most(port: int, seconds: float, folder: Path) -> tuple[float, float]:
         "wrk",
         "-t1",
         f"-c{CONNECTIONS}",
-        f"-d{seconds:g}s",
+        f"-d{seconds}s",
         "-s",
         str(script),
         f"http://127.0.0.1:{port}/predict",
@@ -145,6 +146,11 @@ def cpu_seconds(pid: int) -> float:
     return sum(usage.cpu_seconds for one in tree(pid) if (usage := process_usage(one)))
 
 
+def waited_seconds(pid: int) -> float:
+    """How long a proxy and its workers could have run and had no core so far."""
+    return sum(int(Path(f"/proc/{one}/schedstat").read_text().split()[1]) for one in tree(pid)) / 1e9
+
+
 def proxies(backends: list[int], folder: Path) -> Iterator[tuple[str, list[str], int]]:
     """(name, command, port) of each proxy that is here."""
     port = free_port()
@@ -177,7 +183,7 @@ def proxies(backends: list[int], folder: Path) -> Iterator[tuple[str, list[str],
         yield PEERS[1], ["nginx", "-c", str(folder / "nginx.conf")], port
 
 
-def measured(name: str, running_: tuple[int, int], seconds: float, folder: Path) -> Most:
+def measured(name: str, running_: tuple[int, int], seconds: int, folder: Path) -> Most:
     """One round at the most."""
     port, pid = running_
     before = cpu_seconds(pid) if pid else 0.0
@@ -186,7 +192,7 @@ def measured(name: str, running_: tuple[int, int], seconds: float, folder: Path)
     return Most(rate, tail, work)
 
 
-def rounds(seconds: float) -> tuple[dict[str, list[Most]], dict[str, list[dict[str, float]]], float]:
+def rounds(seconds: int) -> tuple[dict[str, list[Most]], dict[str, list[dict[str, float]]], float]:
     """All rounds at the most, then all at half of our most: by proxy; and that rate."""
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -197,7 +203,7 @@ def rounds(seconds: float) -> tuple[dict[str, list[Most]], dict[str, list[dict[s
         for name, command, port in proxies(backends, folder):
             where[name] = (port, stack.enter_context(running(command, port)))
         for port, _ in where.values():
-            at_most(port, 1.0, folder)
+            at_most(port, 1, folder)
         most: dict[str, list[Most]] = {name: [] for name in where}
         half: dict[str, list[dict[str, float]]] = {name: [] for name in where}
         for _ in range(ROUNDS):
@@ -205,25 +211,28 @@ def rounds(seconds: float) -> tuple[dict[str, list[Most]], dict[str, list[dict[s
                 most[name].append(measured(name, found, seconds, folder))
         rate = max(one.rate for one in most[OURS]) / 2
         for _ in range(ROUNDS):
-            for name, (port, _) in where.items():
-                half[name].append(at_rate(port, seconds, rate))
+            for name, (port, pid) in where.items():
+                before, began = waited_seconds(pid) if pid else 0.0, time.monotonic()
+                made = at_rate(port, seconds, rate)
+                waited = (waited_seconds(pid) - before) / (time.monotonic() - began) if pid else float("nan")
+                half[name].append({**made, "waited": waited})
     return most, half, rate
 
 
-def table(seconds: float) -> list[str]:
+def table(seconds: int) -> list[str]:
     """The lines of the table."""
     most, half, rate = rounds(seconds)
     peers = [max(one.rate for one in found) for name, found in most.items() if name in PEERS]
     about = host()
     lines = [
         f"{about['cpu']}, {about['cores']} cores, load {about['load']}; POST of {len(BODY)} bytes, one process a "
-        f"proxy. Method: run, {ROUNDS} rounds in turns of {seconds:g} s, the best. The most: wrk, {CONNECTIONS} "
+        f"proxy. Method: run, {ROUNDS} rounds in turns of {seconds} s, the best. The most: wrk, {CONNECTIONS} "
         f"connections; half of our most: {rate:,.0f} requests/s for all, open loop, whose own lateness is told apart. "
         "`python benchmarks/inference/proxy.py`",
         "",
         "| proxy | requests/s | of the faster peer | p99 at the most, ms | CPU µs a request "
-        f"| p50 at {rate:,.0f}/s, ms | p99, ms | client late, p99, ms |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|",
+        f"| p50 at {rate:,.0f}/s, ms | p99, ms | client late, p99, ms | waited for a core |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for name, found in most.items():
         best, calm = max(found, key=lambda one: one.rate), min(half[name], key=lambda one: one["p99"])
@@ -231,7 +240,8 @@ def table(seconds: float) -> list[str]:
         work = min(one.cpu_us for one in found)
         lines.append(
             f"| {name} | {best.rate:,.0f} | {share:.0%} | {best.p99_ms:.2f} | {work:.0f} "
-            f"| {calm['p50']:.2f} | {calm['p99']:.2f} | {calm['late']:.2f} |"
+            f"| {calm['p50']:.2f} | {calm['p99']:.2f} | {calm['late']:.2f} "
+            f"| {calm['waited']:.0%} |"
         )
     return lines
 
@@ -239,7 +249,7 @@ def table(seconds: float) -> list[str]:
 def main() -> None:
     """Print the table and write it beside this file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=SECONDS)
+    parser.add_argument("--seconds", type=int, default=SECONDS)
     parser.add_argument("--ask", nargs=3, help=argparse.SUPPRESS)
     parser.add_argument("--serve", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
