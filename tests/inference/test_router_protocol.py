@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
+import httptools
 import pytest
 
 from trimtab.inference.balancing.live import Router, Settings
+from trimtab.inference.balancing.live.heads import BODY, read_request
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 LAST = b"GET /last HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
@@ -152,6 +155,53 @@ def test_what_two_servers_could_read_differently_reaches_no_backend(request_: by
     assert answer.startswith(b"HTTP/1.1 %d " % status)
     assert answer.count(b"HTTP/1.1 ") == 1
     assert not backend.seen
+
+
+class Parsed:
+    """What a full parser makes of bytes."""
+
+    def __init__(self, text: bytes) -> None:
+        self.names: set[bytes] = set()
+        self.body, self.whole = b"", 0
+        with contextlib.suppress(httptools.HttpParserError, httptools.HttpParserUpgrade):
+            httptools.HttpRequestParser(self).feed_data(text)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.names.add(name.lower())
+
+    def on_body(self, body: bytes) -> None:
+        self.body += body
+
+    def on_message_complete(self) -> None:
+        self.whole += 1
+
+
+def test_whatever_is_passed_on_as_it_is_a_full_parser_reads_the_same() -> None:
+    chance = random.Random(5)
+    fields = [b"host: x", b"x:", b"Content-Length: 2", b"content-length:02", b"content-length : 2", b"te: trailers"]
+    fields += [
+        b"connection: keep-alive",
+        b"connection: close",
+        b"transfer-encoding: chunked",
+        b"upgrade: x",
+        b"x: \x80",
+    ]
+    noise = [b"\r\n", b"\n", b"\r", b"\x00", b" ", b"\t", b":", b"GET", b" HTTP/1.0", b"a", *fields]
+    plain = 0
+    for _ in range(20_000):
+        parts = [b"POST", b" /", b" HTTP/1.1", b"\r\n", b"\r\n", b"ab"]
+        for one in chance.choices(fields, k=chance.randrange(4)):
+            parts[4:4] = [one, b"\r\n"]
+        if chance.random() < 0.7:
+            parts.insert(chance.randrange(len(parts)), chance.choice(noise))
+        text = b"".join(parts)
+        found = read_request(text)
+        start, size = found & 0xFFFF, max(0, (found >> BODY) - 1)
+        if found >= 0 and len(text) - start == size:
+            parsed, plain = Parsed(text), plain + 1
+            assert (parsed.whole, parsed.body) == (1, text[start:]), text
+            assert not parsed.names & {b"te", b"transfer-encoding", b"upgrade"}, text
+    assert plain > 500
 
 
 @pytest.mark.parametrize("asks", [b"HTTP/1.0\r\n", b"HTTP/1.1\r\nconnection: close\r\n"])

@@ -1,7 +1,7 @@
 """Reads the heads of plain HTTP/1.1 messages in native code; all that is not plain is left to a full parser.
 
-Plain is: a complete head of strict syntax, at most one Content-Length, no Connection but `keep-alive`, and no other
-field that concerns one connection only. Such a head may be passed on as it is.
+Plain is: a complete head of strict syntax, a common method and a path, at most one Content-Length, no Connection but
+`keep-alive`, and no other field that concerns one connection only. Such a head may be passed on as it is.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ _BYTES = numba.types.Bytes(numba.u1, 1, "C")
 _CR, _SPACE, _TAB, _COLON = 13, 32, 9, 58
 _CASE = 32  # the bit that sets small letters apart
 _BASE, _PRIME = 31, 2**31 - 1  # of the hash of a name
+_METHODS = (b"GET /", b"POST /", b"PUT /", b"HEAD /", b"DELETE /", b"PATCH /", b"OPTIONS /")
 _IN_NAME = np.zeros(256, np.bool_)
 _IN_NAME[list(b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")] = True
 _IN_VALUE = np.ones(256, np.bool_)
@@ -120,20 +121,23 @@ def _fields(text: Any, place: Any) -> Any:
 
 
 @numba.njit(numba.i8(_BYTES), cache=True)
+def _path(text: Any) -> Any:
+    """Where the path of a request by a common method begins; 0 for another request."""
+    for word in _METHODS:
+        if _has(text, 0, word):
+            return len(word) - 1
+    return 0
+
+
+@numba.njit(numba.i8(_BYTES), cache=True)
 def read_request(text: Any) -> Any:
     """Where the body of a plain request begins (BODY bits), and above 1 + its length, 0 when it has none."""
-    place, size = 0, len(text)
-    while place < size and _IN_NAME[text[place]]:
-        place += 1
-    if place == 0 or place >= size or text[place] != _SPACE or _is(text, 0, place, b"connect"):
+    place = _path(text)
+    if not place:
         return NOT_PLAIN
-    start = place + 1
-    place = start
-    while place < size and _IN_TARGET[text[place]]:
+    while place < len(text) and _IN_TARGET[text[place]]:
         place += 1
-    if place == start or not _has(text, place, b" HTTP/1.1\r\n"):
-        return NOT_PLAIN
-    return _fields(text, place + 11)
+    return _fields(text, place + 11) if _has(text, place, b" HTTP/1.1\r\n") else NOT_PLAIN
 
 
 @numba.njit(numba.i8(_BYTES), cache=True)
