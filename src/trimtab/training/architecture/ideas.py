@@ -1,4 +1,4 @@
-"""Which smaller models are tried, from few fits: what is free first, then students, then the gaps between them.
+"""Which smaller models are tried, from few fits: cheap students, cuts, dearer students, then the gaps between them.
 
 A cut model costs no fit; so do the first trees of a student. Widths and depths are tried in the order of their FLOPs:
 no proxy that was published ranks networks reliably better than their parameters and FLOPs do (White et al., ICLR
@@ -21,13 +21,15 @@ SHARES = (0.5, 0.25, 0.1, 0.05, 0.02)
 TREES = (MOST_TREES, 56, 24, 10, 4)
 # Width and depth; FLOPs go with the depth and the square of the width.
 SIZES = ((1.0, 0.5), (0.5, 1.0), (0.5, 0.5), (0.25, 1.0), (0.25, 0.5), (0.125, 1.0), (0.125, 0.5), (0.0625, 0.5))
-# Cheap fits first: few rows and small trees make most of the front, since each cost is counted by its ratio.
-STUDENTS: tuple[tuple[str, ShrinkPlan], ...] = (
+# Few rows and small trees make most of the front, since each cost is counted by its ratio.
+CHEAP: tuple[tuple[str, ShrinkPlan], ...] = (
     ("few rows, very small trees", ShrinkPlan("boosted", leaves=4, rate=0.2, rows=0.05)),
     ("some rows, small trees in long steps", ShrinkPlan("boosted", leaves=8, rate=0.4, rows=0.25)),
     ("few rows, shorter steps", ShrinkPlan("boosted", leaves=4, rate=0.1, rows=0.1)),
     ("small trees in long steps", ShrinkPlan("boosted", leaves=8, rate=0.4)),
     ("some rows, larger trees", ShrinkPlan("boosted", leaves=16, rate=0.4, rows=0.25)),
+)
+DEARER: tuple[tuple[str, ShrinkPlan], ...] = (
     ("taught by today's model", ShrinkPlan("boosted", leaves=31, rate=0.3, taught=0.7)),
     ("few large trees, taught", ShrinkPlan("boosted", leaves=64, rate=0.4, taught=0.7)),
     ("small trees, taught", ShrinkPlan("boosted", leaves=12, rate=0.4, taught=0.7)),
@@ -60,11 +62,13 @@ def further(brief: Brief[Any]) -> Sequence[Proposal[ShrinkPlan]]:
 
 
 def _groups(brief: Brief[Any]) -> Iterator[list[Proposal[ShrinkPlan]]]:
+    for because, plan in CHEAP:
+        yield [_idea(replace(plan, trees=trees), because) for trees in TREES]
     if _is_possible(brief, "cut"):
         yield [_idea(ShrinkPlan("cut", kept=share), f"the first {share:.0%} of today's trees") for share in SHARES]
     if _is_possible(brief, "resized"):
         yield _smaller(brief)
-    for because, plan in STUDENTS:
+    for because, plan in DEARER:
         yield [_idea(replace(plan, trees=trees), because) for trees in TREES]
     for because, plan in SINGLES:
         yield [_idea(plan, because)]

@@ -19,10 +19,10 @@ from trimtab.training.architecture.plan import CURRENT, ShrinkPlan
 from trimtab.training.architecture.students import Setting
 from trimtab.training.selection.evidence import facts
 from trimtab.training.selection.plan import DEFAULT, ModelPlan
-from trimtab.training.selection.problem import Worth, blocks_for
+from trimtab.training.selection.problem import LEAST_BLOCK_ROWS, Worth, blocks_for
 
 BLOCKS = 10  # of the holdout, that plans are compared on pair by pair
-SEARCH_BLOCKS = 4  # while searching means decide, and each block costs a timing
+SEARCH_BLOCKS = 4  # at the most: while searching means decide, and each block costs a timing
 LEAST_ROWS = 100  # to train on, to score on and to confirm on, each a share of it
 FINALISTS = 4  # each keeps a wider distance from the tolerance: what only just holds often breaks on the holdout
 MARGIN = 0.05  # below 5 % of a prediction no change is worth it
@@ -42,6 +42,7 @@ class Shrink:
     tolerance: float = 0.005
     worth: Worth | None = None  # None: the cheapest prediction wins
     blocks: int = BLOCKS  # of the holdout
+    search_blocks: int = SEARCH_BLOCKS
     seconds: float = 0.02  # of each timing
     name: str = "shrink"
 
@@ -67,7 +68,7 @@ class Shrink:
 
     @property
     def ladder(self) -> Ladder:
-        return Ladder((Rung(1.0, SEARCH_BLOCKS),), holdout_seeds=self.blocks, finalists=FINALISTS)
+        return Ladder((Rung(1.0, self.search_blocks),), holdout_seeds=self.blocks, finalists=FINALISTS)
 
     @property
     def setting(self) -> Setting:
@@ -87,7 +88,7 @@ class Shrink:
 
     def measure(self, plan: ShrinkPlan, sample: Sample) -> Measurement:
         """Quality and times on one block of rows; the fit behind them is shared by all blocks, and by what is cut."""
-        pieces = SEARCH_BLOCKS if sample.split == "search" else self.blocks
+        pieces = self.search_blocks if sample.split == "search" else self.blocks
         made = measured(self.setting, plan, sample, pieces)
         if self.worth is None:
             return made
@@ -113,7 +114,15 @@ def shrinking(
         raise InputError(f"model.current = {current!r} is no import path", hint="write it as 'file.py:function'")
     code = fingerprint(folder / f"{place}.py") if current else ""
     return Shrink(
-        data, metric, model, current, str(folder), str(cache or ""), code, blocks=min(BLOCKS, blocks_for(dataset, data))
+        data,
+        metric,
+        model,
+        current,
+        str(folder),
+        str(cache or ""),
+        code,
+        blocks=min(BLOCKS, blocks_for(dataset, data)),
+        search_blocks=max(2, min(SEARCH_BLOCKS, len(part(dataset, data, "valid")) // LEAST_BLOCK_ROWS)),
     )
 
 
