@@ -17,6 +17,7 @@ from trimtab.core.space import settle
 from trimtab.training.architecture.plan import MOST_TREES, ShrinkPlan
 
 NAME = "shrink"
+NETWORK_SECONDS = 2e-4  # CPU, that a network takes for each row, about: it is not begun where less is left
 SHARES = (0.5, 0.25, 0.1, 0.05, 0.02)
 TREES = (MOST_TREES, 56, 24, 10, 4)
 # Width and depth; FLOPs go with the depth and the square of the width.
@@ -71,8 +72,14 @@ def _groups(brief: Brief[Any]) -> Iterator[list[Proposal[ShrinkPlan]]]:
     for because, plan in DEARER:
         yield [_idea(replace(plan, trees=trees), because) for trees in TREES]
     for because, plan in SINGLES:
-        yield [_idea(plan, because)]
+        if plan.kind != "network" or _rows(brief) * NETWORK_SECONDS < brief.left.cpu_seconds:
+            yield [_idea(plan, because)]
     yield _between(brief)
+
+
+def _rows(brief: Brief[Any]) -> float:
+    count = brief.evidence.facts["rows"]
+    return float(count) if isinstance(count, int) else 0.0
 
 
 def _idea(plan: ShrinkPlan, because: str) -> Proposal[ShrinkPlan]:
