@@ -169,8 +169,9 @@ def test_groups_and_time_decide_which_rows_confirm() -> None:
     y = np.random.default_rng(0).normal(size=1000)
     groups = np.repeat(np.arange(50), 20)
     by_group = folds_of(Layout(y, groups))
-    for train, valid in (*by_group.search, (by_group.train, by_group.holdout)):
+    for train, valid in by_group.search:
         assert not set(groups[train]) & set(groups[valid])
+        assert not set(groups[np.concatenate([train, valid])]) & set(groups[by_group.holdout])
     in_time = folds_of(Layout(y, is_ordered=True))
     assert in_time.holdout.tolist() == list(range(800, 1000))
     assert all(train.max() < valid.min() for train, valid in in_time.search)

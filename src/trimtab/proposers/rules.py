@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from trimtab.core.model import Brief, Proposal
-from trimtab.core.ports import Proposer
+from trimtab.core.ports import Noted, Proposer
+from trimtab.core.space import settle
 
 P = TypeVar("P")
 
@@ -35,6 +36,25 @@ class Derived:
     def propose(self, brief: Brief[P]) -> Sequence[Proposal[P]]:
         """All plans that come of the brief."""
         return self._plans(brief)
+
+
+class Before:
+    """Asks `eager` before every plan of `inner`, for what has come to be worth a look; what was judged is left out."""
+
+    def __init__(self, eager: Proposer, inner: Proposer) -> None:
+        self._eager, self._inner = eager, inner
+        self.name = f"before({eager.name}, {inner.name})"
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What both say."""
+        return [note for one in (self._eager, self._inner) if isinstance(one, Noted) for note in one.notes]
+
+    def propose(self, brief: Brief[P]) -> Sequence[Proposal[P]]:
+        """The eager proposer's plans that were not judged yet, or the inner one's."""
+        judged = {settle(trial.proposal.plan) for trial in brief.history}
+        new = [one for one in self._eager.propose(brief) if settle(one.plan) not in judged]
+        return new or self._inner.propose(brief)
 
 
 class Turns:

@@ -23,7 +23,7 @@ from trimtab.core.wire import load
 from trimtab.hooks.session import cores
 from trimtab.proposers.enough import ERRORS_WIDE, Enough
 from trimtab.proposers.portfolio import Portfolio
-from trimtab.proposers.rules import Derived, Rules
+from trimtab.proposers.rules import Before, Derived, Rules
 from trimtab.proposers.search import Search
 from trimtab.training.selection.fits import Fits, require_room
 from trimtab.training.selection.fitting import DEFAULT_ROUNDS, Pool, Request, Rows, Trained, train
@@ -31,15 +31,15 @@ from trimtab.training.selection.folded import folded
 from trimtab.training.selection.given import LEAST_ROWS, Given
 from trimtab.training.selection.memory import busy_cores, threads_for
 from trimtab.training.selection.plan import DEFAULT, SEARCHED, ModelPlan
-from trimtab.training.selection.portfolio import derived, portfolio
+from trimtab.training.selection.portfolio import blends, portfolio, refinements
 from trimtab.training.selection.scoring import Scoring
 
 E = TypeVar("E", bound=Event)
 
 FIRST_SHARE = 0.5  # of the budget: what default LightGBM may take before anything is compared
-SEARCH_SHARE = 0.6  # of what is left then; the rest confirms the winner and trains it on every row
+SEARCH_SHARE = 0.65  # of what is left then; the rest trains the winner on every row
 CHECK_SHARE = 0.2
-BLENDED_SHARE = 0.25  # of what the search has cost: a blend is trained twice more, on more rows
+MORE_ROWS = 1.6  # times the rows of a fold: what the chosen plan is trained on at last
 ENOUGH_PLANS = 15  # to compare, before any is looked at on several folds
 PLAN_PRICE = 2.0  # what a plan of the portfolio costs on a fold, in trainings of default LightGBM on every row
 SIMPLE = ModelPlan(family="linear")
@@ -198,9 +198,12 @@ def _searched(fits: Fits, scoring: Scoring, made: Given, effort: Effort) -> Chos
 
 def _proposer(effort: Effort) -> Enough:
     """Known plans, blends of what does well and steps from it, then classical search."""
-    made = Derived("derived", functools.partial(derived, share=BLENDED_SHARE))
+    affordable = (1 - SEARCH_SHARE) * effort.budget / MORE_ROWS if effort.trials is None else math.inf
+    joined = Derived("blends", functools.partial(blends, affordable=affordable))
+    known = Rules("portfolio", portfolio, batch=1)
     search = Search(seed=effort.seed, startup=4, fixed=SEARCHED)
-    return Enough(Portfolio(Rules("portfolio", portfolio), search=search, derived=made), most=effort.trials)
+    ideas = Portfolio(known, search=search, derived=Derived("steps", refinements))
+    return Enough(Before(joined, ideas), most=effort.trials)
 
 
 def _chosen(decision: Decision[ModelPlan], ledger: Unwritten) -> Chosen:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -14,12 +14,12 @@ from trimtab.adapters.models.boosting import mean_prediction
 from trimtab.core.budget import Stopwatch
 from trimtab.core.space import settle
 from trimtab.training.selection.fitting import Pool, Request, Rows, Trained, chosen, train
-from trimtab.training.selection.folds import Folds, Places
+from trimtab.training.selection.folds import Folds
 from trimtab.training.selection.measure import FEWEST_ROWS
 from trimtab.training.selection.memory import free_bytes, predicted_bytes, require_memory
 from trimtab.training.selection.plan import ModelPlan
 
-HOLDOUT = -1  # in the place of a fold's number: trained on all that is searched on, scored on the holdout
+HOLDOUT = -1  # in the place of a fold's number: the last fold's model, scored on the holdout
 Key: TypeAlias = tuple[ModelPlan, int, float]
 
 
@@ -34,13 +34,14 @@ class Fit:
 
 
 class Fits:
-    """The fits of one table. The holdout is neither encoded nor binned before a plan is confirmed on it."""
+    """The fits of one table. The holdout is neither encoded nor predicted before a plan is confirmed on it."""
 
     def __init__(self, everything: Pool, folds: Folds, loss: str, threads: int) -> None:
         self._everything, self.rows, self.folds = everything, everything.dataset, folds
         self._loss, self.threads = loss, threads
         self._searched = np.setdiff1d(np.arange(len(self.rows)), folds.holdout)
         self._known: dict[Key, Fit] = {}
+        self._models: dict[tuple[ModelPlan, int], Trained] = {}  # of full looks: the confirmation trains nothing
         self._training_rows = functools.lru_cache(maxsize=16)(self._training_rows_of)
 
     @functools.cached_property
@@ -53,8 +54,9 @@ class Fits:
         plan = settle(plan)
         key = plan, fold, fraction
         if key not in self._known:
-            is_blend = fold != HOLDOUT and plan.family == "lightgbm" and plan.others
-            self._known[key] = self._blended(plan, fold, fraction) if is_blend else self._fitted(plan, fold, fraction)
+            is_blend = plan.family == "lightgbm" and plan.others
+            look = self._blended if is_blend else self._confirmed if fold == HOLDOUT else self._fitted
+            self._known[key] = look(plan, fold, fraction)
         return self._known[key]
 
     def final(self, plan: ModelPlan) -> Trained:
@@ -72,6 +74,13 @@ class Fits:
         ]
         return tuple(round(statistics.fmean(one)) for one in zip(*seen, strict=True))
 
+    def _confirmed(self, plan: ModelPlan, fold: int, fraction: float) -> Fit:
+        """What the last fold's model predicts for the holdout."""
+        last = len(self.folds.search) - 1
+        seen = self.fit(plan, last)
+        rows = self.rows.take(self.folds.holdout)
+        return replace(seen, predicted=self._models[settle(plan), last].fitted.predict_table(rows.table))
+
     def _blended(self, plan: ModelPlan, fold: int, fraction: float) -> Fit:
         """What a blend would predict, from what its members did. Its costs are theirs, summed."""
         parts = [self.fit(one, fold, fraction) for one in plan.members]
@@ -83,30 +92,23 @@ class Fits:
         )
 
     def _fitted(self, plan: ModelPlan, fold: int, fraction: float) -> Fit:
-        trained_on, scored_on = self._parts(fold)
+        trained_on, scored_on = self.folds.search[fold]
         share = self._share(len(trained_on), fraction)
         rows = self._training_rows(fold, share)
         require_room(self.pool, len(rows.dataset), plan)
         _ = rows.x  # shared by all plans: it is no plan's cost
         pace = fraction if share == 1.0 else fraction**0.5
-        rounds = self.rounds(plan) if fold == HOLDOUT else ()
         watch = Stopwatch()
-        trained = train(rows, Request(plan, self._loss, rounds=rounds, pace=pace, threads=self.threads))
+        trained = train(rows, Request(plan, self._loss, pace=pace, threads=self.threads))
         cost = watch.read().cpu_seconds
+        if fraction >= 1:
+            self._models[plan, fold] = trained
         watch = Stopwatch()
-        predicted = self._predicted(trained, scored_on, fold)
+        predicted = trained.fitted.predict(self.pool.x[np.searchsorted(self._searched, scored_on)])
         return Fit(predicted, trained.rounds, cost, watch.read().cpu_seconds / len(scored_on) * 1e6)
 
-    def _predicted(self, trained: Trained, places: Places, fold: int) -> npt.NDArray[np.float64]:
-        if fold == HOLDOUT:
-            return trained.fitted.predict_table(self.rows.take(places).table)
-        return trained.fitted.predict(self.pool.x[np.searchsorted(self._searched, places)])
-
-    def _parts(self, fold: int) -> tuple[Places, Places]:
-        return (self.folds.train, self.folds.holdout) if fold == HOLDOUT else self.folds.search[fold]
-
     def _training_rows_of(self, fold: int, share: float) -> Rows:
-        places = np.searchsorted(self._searched, self._parts(fold)[0])
+        places = np.searchsorted(self._searched, self.folds.search[fold][0])
         kept, tail = chosen(len(places), share)
         places = places[kept]
         if self.rows.queries is not None and tail:  # no query is cut in two

@@ -21,10 +21,9 @@ FEW_ROWS, FEWER_ROWS = 6_000, 1_500  # below: three folds, five folds; from ther
 
 @dataclass(frozen=True)
 class Folds:
-    """Places of rows. `search`: (train, valid) of each fold; `train` and `holdout` confirm."""
+    """Places of rows. `search`: (train, valid) of each fold; `holdout`: what confirms."""
 
     search: tuple[tuple[Places, Places], ...]
-    train: Places
     holdout: Places
 
 
@@ -67,8 +66,8 @@ def folds_of(layout: Layout, affordable: float = math.inf) -> Folds:
     train, holdout = _without(layout, np.arange(len(layout)), HOLDOUT_PIECES, HOLDOUT_PIECES - 1)
     wanted = 1 if layout.is_ordered or len(layout) >= FEW_ROWS else 3 if len(layout) >= FEWER_ROWS else 5
     if affordable < wanted or wanted == 1:
-        return Folds((_without(layout, train, HOLDOUT_PIECES, HOLDOUT_PIECES - 1),), train, holdout)
-    return Folds(tuple(_without(layout, train, wanted, fold) for fold in range(wanted)), train, holdout)
+        return Folds((_without(layout, train, HOLDOUT_PIECES, HOLDOUT_PIECES - 1),), holdout)
+    return Folds(tuple(_without(layout, train, wanted, fold) for fold in range(wanted)), holdout)
 
 
 def _without(layout: Layout, places: Places, count: int, piece: int) -> tuple[Places, Places]:
@@ -77,15 +76,15 @@ def _without(layout: Layout, places: Places, count: int, piece: int) -> tuple[Pl
 
 
 def folds_from(splits: Sequence[tuple[Places, Places]]) -> Folds:
-    """The user's own folds: the last one confirms, the others are searched on without its rows. Raises InputError."""
+    """The user's own folds: what the last one scores confirms, the others search without it. Raises InputError."""
     if len(splits) < 2:
         raise InputError(f"cv gives {len(splits)} fold", hint="at least two: one to search on, one to confirm on")
-    *others, (train, holdout) = splits
+    *others, (_, holdout) = splits
     kept = [(np.setdiff1d(one, holdout), np.setdiff1d(two, holdout)) for one, two in others]
     usable = tuple((one, two) for one, two in kept if len(one) and len(two))
-    if not usable or not len(train) or not len(holdout):
+    if not usable or not len(holdout):
         raise InputError("the last fold of cv holds the rows of all others", hint="use folds that differ")
-    return Folds(usable, np.sort(train), np.sort(holdout))
+    return Folds(usable, np.sort(holdout))
 
 
 def are_ordered(splits: Sequence[tuple[Places, Places]]) -> bool:

@@ -82,12 +82,13 @@ def _full(brief: Brief[Any]) -> list[Trial[Any]]:
 
 
 BLENDED_SHARE = 0.4  # of what all fits have cost: a blend that is chosen is trained once more, on more rows
-AFFORDABLE_SECONDS = 1.0  # of training: cheap enough for any budget
-LEAST_FITS = 4
+LEAST_FITS = 2
 
 
-def blends(brief: Brief[Any], share: float = BLENDED_SHARE) -> Sequence[Proposal[ModelPlan]]:
+def blends(brief: Brief[Any], affordable: float | None = None) -> Sequence[Proposal[ModelPlan]]:
     """Means of the two, three and four best boosted models found so far, as far as their training is affordable.
+
+    `affordable`: CPU seconds; where nothing is said, a share of what all fits have cost.
 
     Models that err differently err less together (Caruana et al., ICML 2004), and on the search split it costs nothing
     to see by how much.
@@ -95,7 +96,8 @@ def blends(brief: Brief[Any], share: float = BLENDED_SHARE) -> Sequence[Proposal
     best = _full(brief)
     if len(best) < LEAST_FITS:
         return ()
-    affordable = max(AFFORDABLE_SECONDS, share * sum(map(_training, brief.history)))
+    if affordable is None:
+        affordable = BLENDED_SHARE * sum(map(_training, brief.history))
     made = []
     for count in (2, 3, 4):
         if sum(map(_training, best[:count])) <= affordable:
@@ -104,9 +106,9 @@ def blends(brief: Brief[Any], share: float = BLENDED_SHARE) -> Sequence[Proposal
     return made
 
 
-def derived(brief: Brief[Any], share: float = BLENDED_SHARE) -> Sequence[Proposal[ModelPlan]]:
+def derived(brief: Brief[Any]) -> Sequence[Proposal[ModelPlan]]:
     """What is made of the plans that were tried: blends cost nothing to look at, then one refinement."""
-    return [*blends(brief, share), *refinements(brief)]
+    return [*blends(brief), *refinements(brief)]
 
 
 def _training(trial: Trial[Any]) -> float:
