@@ -227,6 +227,6 @@ def test_a_search_ends_when_more_plans_promise_less_than_the_noise() -> None:
     ideas = Enough(Rules("ideas", lambda _: [Proposal(ModelPlan(), "ideas")] * 9, batch=9))
     assert len(ideas.propose(brief([0.1] * 4))) == 9  # too few to tell
     rising = Enough(Rules("ideas", lambda _: [Proposal(ModelPlan(), "ideas")]))
-    assert rising.propose(brief([0.1 * place for place in range(20)]))
-    assert not ideas.propose(brief([0.5] + [0.1] * 19))
+    assert rising.propose(brief([0.1 * place for place in range(40)]))
+    assert not ideas.propose(brief([0.5] + [0.1] * 39))
     assert "within the noise" in ideas.notes[0]
