@@ -52,6 +52,29 @@ def test_it_shrinks_only_when_no_more_was_wanted_for_a_while() -> None:
     assert wanted[-1] == 3
 
 
+def test_a_program_that_oscillates_keeps_the_higher_number() -> None:
+    one = controller("12 if state[0] > 0.5 else 6", stabilisation_seconds=60.0)
+    one.swap(f"{DESIRED.head}\n    state[0] = 1 - state[0]\n    return 12 if state[0] > 0.5 else 6\n")
+    now, there, seen = fed(one, rate=30.0), 6, []
+    for _ in range(12):
+        for _ in range(3):
+            now += 5.0
+            one.observe(now, 30.0, 3.0)
+        there = one.desired(now, there, 0)
+        seen.append(there)
+    assert set(seen) == {12}
+
+
+def test_a_program_that_is_as_slow_as_one_may_be_decides_in_time() -> None:
+    turns = 1000
+    loops = f"    for i in range({turns}):\n        for j in range(7):\n            a = a + exp(-j)\n"
+    one = controller()
+    one.swap(f"{DESIRED.head}\n    a = 0\n{loops}    return a\n")
+    with pytest.raises(ProgramFault, match="operations"):
+        one.swap(f"{DESIRED.head}\n    a = 0\n{loops.replace('7', '70')}    return a\n")
+    assert one.desired(fed(one, 1.0), 7, 0) == 14  # at most twofold
+
+
 def test_when_measurements_stop_the_last_number_holds_then_the_most_needed_lately() -> None:
     one = controller("rate[0]")
     now = fed(one, rate=12.0)

@@ -76,7 +76,7 @@ def test_both_are_asked_for_each_request_and_one_is_heeded() -> None:
     pair.heed(candidate=True)
     assert {choice.send(next(clock)) for _ in range(50)} == {0}
     pair.heed(candidate=False)
-    assert {choice.send(next(clock)) for _ in range(50)} == {0, 1, 2}
+    assert {choice.send(next(clock)) for _ in range(50)} == {1, 2}  # the others have fewer by now
 
 
 def test_a_pair_of_the_same_program_never_differs() -> None:
