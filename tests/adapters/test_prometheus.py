@@ -19,6 +19,7 @@ import pyarrow.csv
 import pytest
 from typer.testing import CliRunner
 
+from trimtab.adapters.sources.live import PrometheusFeed, Queries
 from trimtab.adapters.sources.prometheus import RangeQuery, fetched
 from trimtab.core.errors import InputError, OutsideError
 from trimtab.faces.cli.main import app
@@ -90,6 +91,21 @@ def test_series_are_told_apart_by_a_label_and_a_gap_stays_one(server: str, tmp_p
     stale = 5  # minutes for which Prometheus repeats the last value
     assert STEPS - 60 <= (pods == "b").sum() <= STEPS - 60 + 2 * stale
     assert list(tmp_path.iterdir()) == [to]
+
+
+def test_what_is_so_now_and_was_lately_is_known(server: str) -> None:
+    feed = PrometheusFeed(server, Queries("sum(memory)", busy='memory{pod="a"}', replicas="count(memory)"))
+    look = feed.look()
+    assert look is not None
+    assert look.busy is not None
+    assert (look.rate, look.replicas) == (2 * look.busy + 10, 2)
+    past = feed.past(240, 5.0)
+    assert len(past) == 240
+    assert past[-1] == look.rate
+    assert set(np.diff(past)) <= {0.0, 2.0, -2 * 1439.0}
+    with pytest.raises(InputError, match="2 series"):
+        PrometheusFeed(server, Queries("memory")).look()
+    assert PrometheusFeed(server, Queries("nothing_of_that_name")).look() is None
 
 
 def test_what_prometheus_refuses_is_said(server: str) -> None:

@@ -23,7 +23,7 @@ from trimtab.inference.balancing.signature import PICK
 from trimtab.stages.rollout import OPEN, Rollout, onward
 
 LEAST_ANSWERS = 200  # in shadow: else there is no 99th percentile to compare with
-SLOT_LATENCIES = 10  # a slot is long beside an answer
+SLOT_LATENCIES, GRACE_LATENCIES = 5, 2  # a slot is long beside an answer; requests of a block have time to end
 MOST_SLOT_SECONDS = 30.0
 REMEMBERED = 20_000
 POLL_SECONDS = 0.5
@@ -159,7 +159,7 @@ class Routes:
             if canary.is_worse:
                 return
         pair.heed(candidate=False)
-        await self._wait(min(self._router.settings.try_seconds, 4 * canary.threshold), canary)
+        await self._wait(min(self._router.settings.try_seconds, GRACE_LATENCIES * canary.threshold), canary)
         canary.close(slots)
 
     async def _wait(self, seconds: float, canary: Canary) -> None:
