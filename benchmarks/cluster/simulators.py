@@ -80,8 +80,7 @@ def routers() -> list[tuple[str, str, Callable[[], float]]]:
             "routed requests",
             lambda name=name: float(len(routed(ROUTERS[name], load, fleet, 0).backend)),
         )
-        for name in ("random", "p2c", "peak-ewma")
-        if name in ROUTERS
+        for name in ("random", "p2c")
     ]
 
 

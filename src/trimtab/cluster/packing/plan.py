@@ -30,5 +30,6 @@ PEERS: dict[str, PackingPlan] = {
 }
 LIBRARY: dict[str, PackingPlan] = {
     "fragmentation, and a price of CPU": PackingPlan(policies.PRICED),
+    "fragmentation, a price of CPU, and shares that fit": PackingPlan(policies.FILLED),
     "fragmentation, and CPU in balance with GPUs": PackingPlan(policies.BALANCED),
 }

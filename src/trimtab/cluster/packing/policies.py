@@ -42,6 +42,14 @@ PRICED = f"""{FIT.head}
 The numbers were chosen on the first half of Alibaba's openb history (2023).
 """
 
+FILLED = f"""{FIT.head}
+    price = 0.01 * cpu_free / max(0.1, gpu_free)
+    if cpu > 13 * gpu:
+        return min(change + waste - price, 1.1 * whole)
+    return min(change + waste + 1.5 * price, 1.1 * whole)
+"""
+"""The same, and no GPU is shared so that what is left of it fits nobody, where that can be helped."""
+
 BALANCED = f"""{FIT.head}
     if gpu == 0:
         return change + gpu_all
