@@ -63,7 +63,12 @@ def run(log: JobLog, cluster: Cluster, program: str, order: float = SKIP, **opti
     setting = np.array([order, *(float(one) for one in given.values()), 1.0])
     policy = compile_program(program, PRIORITY)
     clock = run_jobs(
-        floats, ints, looks, np.array([0.0, 1000.0]), classes, groups, speeds, quotas, setting, segments, policy
+        (floats, ints, classes),
+        (looks, np.array([0.0, 1000.0])),
+        (groups, speeds, quotas),
+        setting,
+        segments,
+        policy,
     )
     return floats, ints, segments[: int(clock[5])]
 

@@ -169,7 +169,8 @@ def _run(
         not names.isdisjoint({"left", "rank"}) or plan.order == "easy",
     ], float)  # fmt: skip
     policy = compile_program(plan.program, PRIORITY)
-    clock = run_jobs(floats, ints, looks, edges, classes, groups, speeds, quotas, options, kept, policy)
+    jobs = (floats, ints, classes)
+    clock = run_jobs(jobs, (looks, edges), (groups, speeds, quotas), options, kept, policy)
     taken = floats[:, FINISH] - floats[:, SUBMIT]
     return Replay(
         rows, taken, floats[:, WORK], floats[:, SUBMIT], floats[:, FIRST], ints[:, EVICTED], int(clock[EVENTS]),

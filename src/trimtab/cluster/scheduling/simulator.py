@@ -108,15 +108,14 @@ def _run(
                 fill(world, cluster, classes, queue, tried, policy, floats, ints)
 
 
-def run_jobs(
-    floats: Any, ints: Any, looks: Any, edges: Any, classes: Any, groups: Any, speeds: Any, quotas: Any, options: Any,
-    segments: Any, policy: Policy,
-) -> Any:  # fmt: skip
-    """Run all jobs (rows of `floats` and `ints`, in the order of submission) to their end; the rows are written to.
+def run_jobs(jobs: Any, predicted: Any, cluster: Any, options: Any, segments: Any, policy: Policy) -> Any:
+    """Run all jobs to their end. Returns the clock (`priority.NOW` …).
 
-    looks: (2, jobs, edges) work left and rank by work done; edges: seconds; segments: rows to write (job, from, until,
-    group) into, as many as there is room for. Returns the clock (`priority.NOW` …).
+    jobs: floats, integers (rows in the order of submission, which are written to) and classes. predicted: (2, jobs,
+    edges) work left and rank by work done, and the edges in seconds. cluster: groups, speeds, quotas. segments: rows to
+    write (job, from, until, group) into, as many as there is room for.
     """
+    (floats, ints, classes), (looks, edges), (groups, speeds, quotas) = jobs, predicted, cluster
     count, clock, tenants = len(floats), np.zeros(7), np.zeros(len(quotas) + 1)
     tenants[0] = (groups[:, SIZE] * groups[:, COUNT]).sum()
     nodes, buckets = empty_nodes(groups)
