@@ -75,5 +75,4 @@ def gaps_of(times: Series, work: Series, who: Ints, names: tuple[str, ...]) -> C
         gaps.append(waited)
         whose.append(np.full(len(mine), function, np.int64))
     order = np.argsort(np.concatenate(starts), kind="stable")
-    began, idle, function_of = (np.concatenate(one)[order] for one in (starts, gaps, whose))
-    return Calls(began, idle, function_of, names)
+    return Calls(np.concatenate(starts)[order], np.concatenate(gaps)[order], np.concatenate(whose)[order], names)

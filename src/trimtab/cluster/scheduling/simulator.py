@@ -47,18 +47,13 @@ def _review(world: Any, classes: Any, queue: Any, policy: Any, floats: Any, ints
 
 _F1, _F2, _I1, _I2 = numba.f8[::1], numba.f8[:, ::1], numba.i8[::1], numba.i8[:, ::1]
 _LOOKS, _TRIED = numba.f4[:, :, ::1], numba.b1[::1]
-_Tuple: Any = numba.types.Tuple
-_WORLD = (_F1, _F1, _LOOKS, _F1, _F1, _F1, _F1)
-_CLUSTER, _QUEUE = (_I2, _I2, _I1, _F1, _F1), (_I1, _I1, _F1, _F1, _I1)
+_WORLD = numba.types.Tuple((_F1, _F1, _LOOKS, _F1, _F1, _F1, _F1))  # type: ignore[no-untyped-call]
+_CLUSTER = numba.types.Tuple((_I2, _I2, _I1, _F1, _F1))  # type: ignore[no-untyped-call]
+_QUEUE = numba.types.Tuple((_I1, _I1, _F1, _F1, _I1))  # type: ignore[no-untyped-call]
 
 
 # numba's cache looks at the time of this file only: touch it when a kernel of another file has changed.
-@numba.njit(
-    numba.void(
-        _F2, _I2, _I2, _F2, _TRIED, _Tuple(_WORLD), _Tuple(_CLUSTER), _Tuple(_QUEUE), POLICY,
-    ),
-    cache=True,
-)  # fmt: skip
+@numba.njit(numba.void(_F2, _I2, _I2, _F2, _TRIED, _WORLD, _CLUSTER, _QUEUE, POLICY), cache=True)
 def _run(
     floats: Any, ints: Any, classes: Any, segments: Any, tried: Any, world: Any, cluster: Any, queue: Any, policy: Any
 ) -> None:  # fmt: skip
