@@ -19,6 +19,7 @@ from trimtab.training.allocation.job import Orders, run
 from trimtab.training.allocation.request import Past, memory_request
 
 RISK = 0.005
+ENOUGH = 200  # runs of each script, for a table that is kept
 SCRIPTS = {
     "LightGBM": """
 import sys, numpy as np, lightgbm
@@ -74,7 +75,8 @@ def main() -> None:
             print(lines[-1], flush=True)
     text = "\n".join(lines) + "\n"
     print(text)
-    Path(__file__).with_suffix(".md").write_text(text, encoding="utf-8")
+    if given.runs >= ENOUGH:
+        Path(__file__).with_suffix(".md").write_text(text, encoding="utf-8")
 
 
 def watched(code: str, count: int) -> list[Past]:

@@ -4,7 +4,8 @@ python benchmarks/training/speedup.py [--scripts char_gpt,lgbm_kfold] [--state q
 
 Each case runs `trimtab speedup` in its state; then the script and the chosen version are run again, in turn, on three
 shifts of the seeds that the search never saw. What is measured goes into speedup.jsonl, case by case: a run that was
-cut off goes on where it ended, and the table is made of all that is there. Linux; the quota needs root. Needs torch.
+cut off is taken up where it ended, and the table is made of all that is there.
+Linux; the quota needs root. Needs torch.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ TRAPS: dict[str, tuple[tuple[str, str], ...]] = {
     "char_gpt": (("loss = nn.functional.", BF16), ("net = Gpt()", "torch.set_num_threads(2)\nnet = Gpt()"),
                  ("range(200)", "range(150)"), ("lr=3e-3", "lr=1e-1")),
     "cnn_digits": (("batch_size=32, shuffle=True, num_workers=2", "batch_size=32, shuffle=True, num_workers=6"),
-                   ("loss = nn.functional.cross_entropy(net(images), labels)", LAST),
+                   ("net(images)", LAST),
                    ("range(8)", "range(4)"), ("batch_size=32", "batch_size=256")),
     "grid_search": (("n_jobs=-1), grid", "n_jobs=8), grid"), ("120, random_state", "10, random_state")),
     "knn_impute": (("n_neighbors=7", "n_neighbors=1"), ("cv=4, scoring", "cv=4, n_jobs=8, scoring")),

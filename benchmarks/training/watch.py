@@ -18,6 +18,8 @@ from trimtab.adapters.meters import host
 from trimtab.training.allocation.labels import label
 from trimtab.training.allocation.looks import Watched
 
+SHOWN = ("running", "waiting", "others", "top", "idle", "blocked", "main_idle", "throttled")  # of a wrong case
+
 
 def main() -> None:
     """Print the table and write it beside this file."""
@@ -67,7 +69,8 @@ def watched(case: Case, folder: Path, seconds: float) -> tuple[str, str, float]:
     if signals is None:
         return "gone", "the job ended", tree.cost
     found = label(signals)
-    return found.name, f"{found.because}; {signals}", tree.cost
+    shares = ", ".join(f"{one} {getattr(signals, one):.2f}" for one in SHOWN)
+    return found.name, f"{found.because}; {shares}", tree.cost
 
 
 if __name__ == "__main__":

@@ -407,11 +407,17 @@ def test_bad_input_gets_one_clear_message(tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("def (:\n")
     (tmp_path / "binary.py").write_bytes(b"\xff\xfe\x00")
     (tmp_path / "needs.py").write_text("import sys\nprint('loss', float(sys.argv[1]))\n")
+    (tmp_path / "asks.py").write_text("print('loss', float(input()))\n")
+    (tmp_path / "nan.py").write_text("print('loss', float('nan'))\n")
+    (tmp_path / "train.sh").write_text("#!/bin/sh\necho loss 1\n")
     (tmp_path / "chance.py").write_text("import random\nprint('thing', random.random())\n")
     cases = [
         (["nowhere.py"], "nowhere.py is no file"),
         (["broken.py"], "broken.py is no Python: line 1"),
         (["binary.py"], "cannot be read"),
+        (["train.sh"], "train.sh is no Python: line 2"),
+        (["asks.py"], "give it what it asks for as arguments"),
+        (["nan.py"], "its loss is NaN"),
         (["needs.py"], "IndexError"),
         (["needs.py", "--metric", "accuracy", "--", "3"], "it said no 'accuracy'"),
         (["chance.py", "--metric", "thing"], "is less thing better"),

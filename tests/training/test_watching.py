@@ -456,9 +456,11 @@ FOLDS = """
     import sys
     import lightgbm, numpy as np
     rng = np.random.default_rng(0)
-    x = rng.normal(size=(4000, 8)); y = x[:, 0] * x[:, 1] + rng.normal(size=4000)
+    x = rng.normal(size=(40_000, 8)); y = x[:, 0] * x[:, 1] + rng.normal(size=40_000)
     for fold in range(5):
-        model = lightgbm.LGBMRegressor(n_estimators=80, subsample=0.6, subsample_freq=2, n_jobs=2, verbose=-1)
+        model = lightgbm.LGBMRegressor(
+            n_estimators=8, num_leaves=7, subsample=0.6, subsample_freq=2, n_jobs=2, verbose=-1
+        )
         model.fit(x[fold * 500:], y[fold * 500:])
         print(model.n_jobs, model.booster_.params["num_threads"], float(model.predict(x).sum()).hex())
 """

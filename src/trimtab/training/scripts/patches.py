@@ -77,7 +77,7 @@ def parsed(source: str) -> cst.Module:
     try:
         return cst.parse_module(source)
     except cst.ParserSyntaxError as error:
-        raise PatchFault(f"line {error.raw_line}: {error.message}") from None
+        raise PatchFault(f"line {error.raw_line}: {error.message.split(', [')[0].split(': expected')[0]}") from None
 
 
 def applicable(source: str) -> tuple[str, ...]:

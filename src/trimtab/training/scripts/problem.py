@@ -32,6 +32,12 @@ MARGIN = 0.03  # of the CPU time: less is not worth a change to a script
 PATIENCE = 5.0  # a version may take so many times as long as the script itself, and START_SECONDS
 START_SECONDS = 30.0
 SHOWN_BYTES = 6000  # of a script, in evidence
+HINTS = {
+    "standard input": "give it what it asks for as arguments, behind --, or as a file beside it",
+    "it said no": "--metric names what the script prints or logs, such as 'loss: 0.1', before its first process ends",
+    "is NaN": "nothing can be compared with NaN: mend the script first",
+    "was not done after": "make it shorter, by arguments behind --",
+}
 
 
 class PlanRefused(ValueError):
@@ -229,8 +235,15 @@ def _first_run(script: Script, original: str, cache: str) -> tuple[str, Ran]:
             keep(cache, fingerprint, 0, first)
             return source, first
         reason = reason or first.reason
-    hint = "arguments go behind --: trimtab speedup train.py --metric loss -- --epochs 3"
-    raise InputError(f"{Path(script.path).name}: {reason}", hint=hint)
+    raise InputError(f"{Path(script.path).name}: {reason}", hint=_hint(reason))
+
+
+def _hint(reason: str) -> str:
+    """What to do about a script that cannot be judged."""
+    for word, hint in HINTS.items():
+        if word in reason:
+            return hint
+    return "arguments go behind --: trimtab speedup train.py --metric loss -- --epochs 3"
 
 
 def _source(path: Path) -> str:

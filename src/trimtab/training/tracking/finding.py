@@ -95,9 +95,9 @@ class _Search:
         query = self._ordered(query, side.column, *(() if side.table is RUNS else (side.run,)))
         found: list[str] = []
         for most in (self.limit, 2 * self.limit):  # a parameter and a metric of one name are two rows of a run
-            met = self._rows(query.limit(most))
-            found = list(dict.fromkeys(row[0] for row in met))[: self.limit]
-            if len(found) == self.limit or len(met) < most:
+            read = self._rows(query.limit(most))
+            found = list(dict.fromkeys(row[0] for row in read))[: self.limit]
+            if len(found) == self.limit or len(read) < most:
                 break
         return found
 
