@@ -403,31 +403,43 @@ def test_a_version_that_is_cheaper_and_worse_is_not_chosen(tmp_path: Path, monke
     assert found.decision["chosen"] is None or found.row.by == "current"
 
 
-def test_bad_input_gets_one_clear_message(tmp_path: Path) -> None:
-    (tmp_path / "broken.py").write_text("def (:\n")
-    (tmp_path / "binary.py").write_bytes(b"\xff\xfe\x00")
-    (tmp_path / "needs.py").write_text("import sys\nprint('loss', float(sys.argv[1]))\n")
-    (tmp_path / "asks.py").write_text("print('loss', float(input()))\n")
-    (tmp_path / "nan.py").write_text("print('loss', float('nan'))\n")
-    (tmp_path / "train.sh").write_text("#!/bin/sh\necho loss 1\n")
-    (tmp_path / "chance.py").write_text("import random\nprint('thing', random.random())\n")
-    cases = [
-        (["nowhere.py"], "nowhere.py is no file"),
-        (["broken.py"], "broken.py is no Python: line 1"),
-        (["binary.py"], "cannot be read"),
-        (["train.sh"], "train.sh is no Python: line 2"),
-        (["asks.py"], "give it what it asks for as arguments"),
-        (["nan.py"], "its loss is NaN"),
-        (["needs.py"], "IndexError"),
-        (["needs.py", "--metric", "accuracy", "--", "3"], "it said no 'accuracy'"),
-        (["chance.py", "--metric", "thing"], "is less thing better"),
-        (["needs.py", "--tolerance", "7", "--", "3"], "a tolerance is a share"),
-    ]
-    for arguments, said in cases:
-        done = trimtab("speedup", *arguments, at=tmp_path)
-        assert done.returncode == 2, (arguments, done.stderr)
-        assert said in done.stderr
-        assert "Traceback" not in done.stderr.replace("Traceback (most recent call last)", "", 1)
+BAD = {
+    "broken.py": (b"def (:\n", "broken.py is no Python: line 1"),
+    "binary.py": (b"\xff\xfe\x00", "cannot be read"),
+    "train.sh": (b"#!/bin/sh\necho loss 1\n", "train.sh is no Python: line 2"),
+    "asks.py": (b"print('loss', float(input()))\n", "standard input"),
+    "nan.py": (b"print('loss', float('nan'))\n", "its loss is NaN"),
+    "needs.py": (b"import sys\nprint('loss', float(sys.argv[1]))\n", "IndexError"),
+    "half.py": (b"print('loss', 1.0)\nraise RuntimeError('half way')\n", "half way"),
+    "silent.py": (b"import os\nif not os.fork():\n    os._exit(0)\n", "it said no 'loss'"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_script_that_cannot_be_judged_is_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    content, said = BAD[name]
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=said) as caught:
+        speedup(Order(Path(name), "loss"))
+    assert caught.value.hint
+    assert (tmp_path / name).read_bytes() == content
+
+
+def test_bad_options_get_one_clear_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train.py").write_text("print('loss', 1.0)\n")
+    for order, said in (
+        (Order(Path("nowhere.py"), "loss"), "nowhere.py is no file"),
+        (Order(Path("train.py"), "thing"), "is less thing better"),
+        (Order(Path("train.py"), "loss", tolerance=7.0), "a tolerance is a share"),
+    ):
+        with pytest.raises(InputError, match=said):
+            speedup(order)
+    done = trimtab("speedup", "train.py", "--metric", "accuracy", at=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("trimtab: train.py: it said no 'accuracy'; it said loss")
+    assert "Traceback" not in done.stderr
 
 
 def test_one_call_of_lstm_is_the_loop_of_cells(tmp_path: Path) -> None:
