@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from trimtab.adapters.ledger import SqlLedger, ledger_in, open_ledger
 from trimtab.core.errors import InputError
 from trimtab.core.events import Kept, RunEnded
 from trimtab.core.model import Spend
-from trimtab.stages.runs import compared, plots
+from trimtab.stages.runs import compared, plots, pruned
 from trimtab.training.tracking.index import Condition, Wanted, found, listed, lost
 from trimtab.training.tracking.notes import unsupported, written
 
@@ -161,6 +162,26 @@ def test_runs_are_compared_by_what_differs(tmp_path: Path) -> None:
     assert "kind" not in rows
     assert rows["auc"] == pytest.approx((0.9, 0.88))
     assert {plot["title"] for plot in plots(these)} == {"auc", "CPU", "memory"}
+
+
+def test_old_runs_go_off_the_list_but_not_the_front(tmp_path: Path) -> None:
+    ledger = ledger_in(tmp_path)
+    for at, (auc, cpu) in enumerate([(0.9, 50.0), (0.8, 60.0), (0.7, 9.0), (0.95, 99.0), (0.5, 10.0), (0.6, 20.0)]):
+        one = replace(
+            generated(at), name="net", began=f"2026-01-0{at + 1}", metrics={"auc": auc}, spent=Spend(cpu_seconds=cpu)
+        )
+        ledger.append(one)
+    every = [one.run for one in listed(ledger, Wanted(is_ascending=True))]
+    ledger.close()
+    assert pruned(tmp_path, "auc", "", 1, is_applied=False) == 2
+    assert pruned(tmp_path, "auc", "", 1, is_applied=True) == 2
+    ledger = ledger_in(tmp_path)
+    left = [one.run for one in listed(ledger, Wanted(is_ascending=True))]
+    assert left == [every[0], every[2], every[3], every[5]]  # the front, and the newest
+    assert found(ledger, every[1]).metrics["auc"] == 0.8
+    assert ledger.first_broken() is None
+    with pytest.raises(InputError, match="keeps nothing"):
+        pruned(tmp_path, "auc", "", 0, is_applied=False)
 
 
 def generated(seed: int) -> RunEnded:

@@ -52,6 +52,7 @@ E = TypeVar("E", bound=Event)
 _SYNCED = (Decided, ChangeIntended, ChangeDone, StageEnded, RolloutMoved)
 _LOCK = 7_286_234_512  # an arbitrary number of ours, for PostgreSQL's advisory lock
 _ADDRESS = "postgresql+psycopg://user@host/name, or the path of a file"
+_FORGOTTEN = 500  # runs in one statement
 _PAGE = 5_000  # rows read at once while verifying
 _READ_HEAD = sa.select(HEAD.c.position, HEAD.c.sha256)
 _INSERT, _INSERT_RUN, _INSERT_VALUES = sa.insert(EVENTS), sa.insert(RUNS), sa.insert(RUN_VALUES)
@@ -130,6 +131,14 @@ class SqlLedger:
     def select(self, query: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
         """Rows of a query on the tables of `ledger_rows`."""
         return self._rows(query)
+
+    def forget(self, runs: Sequence[str]) -> None:
+        """Take runs out of the index, which lists and filters; their events stay."""
+        with self._guarded(), self._writing(False) as connection:
+            for at in range(0, len(runs), _FORGOTTEN):
+                some = runs[at : at + _FORGOTTEN]
+                for table in (RUN_VALUES, RUNS):
+                    connection.execute(sa.delete(table).where(table.c.run.in_(some)))
 
     def close(self) -> None:
         """Give up the connection."""

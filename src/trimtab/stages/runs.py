@@ -12,7 +12,9 @@ from trimtab.core.errors import InputError
 from trimtab.core.events import RunBegan, RunEnded
 from trimtab.core.model import Json
 from trimtab.training.allocation.request import RISK, Past, Request, memory_request
+from trimtab.training.scripts.metric import goal_of
 from trimtab.training.tracking.index import Condition, Listed, Wanted, found, listed, lost
+from trimtab.training.tracking.retention import superfluous
 
 MOST_PAST = 500  # runs that a request is learnt from, the newest
 
@@ -34,6 +36,17 @@ def run_events(folder: Path, runs: Sequence[str]) -> list[RunEnded]:
     """Runs by their numbers. Raises InputError for one that is not known."""
     with runs_at(folder) as ledger:
         return [found(ledger, one) for one in runs]
+
+
+def pruned(folder: Path, metric: str, goal: str, newest: int, *, is_applied: bool) -> int:
+    """How many runs the index can do without, and let go of if wanted. Raises InputError."""
+    if newest < 1:
+        raise InputError(f"--newest {newest} keeps nothing", hint="--newest 1000")
+    with runs_at(folder) as ledger:
+        found = superfluous(ledger, metric, goal_of(metric, goal), newest)
+        if is_applied:
+            ledger.forget(found)
+    return len(found)
 
 
 def compared(these: Sequence[RunEnded]) -> list[tuple[str, tuple[Json, ...]]]:

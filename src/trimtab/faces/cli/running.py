@@ -84,6 +84,13 @@ def export_runs(folder: Path, to: str, experiment: str, wanted: Wanted) -> None:
     out.print(f"wrote {count} of {len(found)} runs to {to}; the others were there", markup=False)
 
 
+def prune_runs(folder: Path, metric: str, goal: str, newest: int, *, is_applied: bool) -> None:
+    """`trimtab runs prune`."""
+    count = stage.pruned(folder, metric, goal, newest, is_applied=is_applied)
+    said = "are no longer listed; `runs show` still finds them" if is_applied else "would go; --apply lets them"
+    out.print(f"{count} runs {said}", markup=False)
+
+
 def report(folder: Path, name: str, numbers: Sequence[str], risk: float, *, as_json: bool) -> None:
     """`trimtab watch report`."""
     called, found = stage.request(folder, name, numbers, risk)

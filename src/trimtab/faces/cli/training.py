@@ -178,6 +178,22 @@ def runs_plot(
     running.plot_runs(folder, run, to)
 
 
+@runs_app.command("prune")
+def runs_prune(
+    by: Annotated[str, typer.Option(help="the metric: its front with CPU time is kept")],
+    goal: Annotated[str, typer.Option(help="min or max, where the metric's name does not say")] = "",
+    newest: Annotated[int, typer.Option(help="of each name that are kept anyway")] = 1000,
+    folder: Folder = HERE,
+    apply: Annotated[
+        bool, typer.Option("--apply", help="take them off the list; the ledger keeps what it has")
+    ] = False,
+) -> None:
+    """Take old runs off the list that others beat in the metric and in cost."""
+    from trimtab.faces.cli import running
+
+    running.prune_runs(folder, by, goal, newest, is_applied=apply)
+
+
 @runs_app.command("export")
 def runs_export(
     to: Annotated[str, typer.Option(help="MLflow's address, such as http://localhost:5000 or sqlite:///mlflow.db")],

@@ -90,6 +90,9 @@ def found(ledger: SqlLedger, run: str) -> RunEnded:
     """A run by its number or the start of it. Raises InputError when it is not known or not unique."""
     query = sa.select(RUNS.c.run, RUNS.c.position).where(RUNS.c.run.between(run, run + "\x7f")).limit(2)
     rows = ledger.select(query)
+    if not rows:  # no longer in the index, perhaps (`retention`)
+        ended = (EVENTS.c.kind == RunEnded.__name__) & EVENTS.c.study.between(run, run + "\x7f")
+        rows = ledger.select(sa.select(EVENTS.c.position).where(ended).limit(2))
     if len(rows) != 1:
         what = "is not in the ledger" if not rows else "is the start of several runs"
         raise InputError(f"{run!r} {what}", hint="`trimtab runs` lists them")
