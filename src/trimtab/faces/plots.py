@@ -139,8 +139,9 @@ def _grid(plot: Plot) -> str:
                 f'<rect {fill} x="{LABEL + j * cell:.1f}" y="{y}" width="{cell - 1:.1f}" height="16">{tip}</rect>'
             )
     bottom = TOP + len(rows) * 18
+    every = math.ceil((7 * max(map(len, columns), default=0) + 8) / cell)  # labels must not run into each other
     for j, name in enumerate(columns):
-        if j % max(1, len(columns) // 8) == 0:
+        if j % every == 0:
             parts.append(_text(LABEL + j * cell, bottom + 16, name))
     return _frame(plot["title"], "".join(parts), bottom + 24)
 

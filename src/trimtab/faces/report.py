@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from trimtab.totals import Totals, totals
 from trimtab.workplace import Workplace
 
 MOST_BYTES = 500_000
+_NUMBER = re.compile(r"[-+]?\$?[\d,.]*\d(e[-+]?\d+)?\s?(%|×|s|ms|µs|MB)?$")
 
 
 def write_report(workplace: Workplace, results: Results, to: Path) -> Path:
@@ -55,10 +58,29 @@ def _stage(result: StageResult) -> Mapping[str, Any]:
         "decision": result.decision,
         "notes": facts.get("notes", ()),
         "program": facts.get("program", ""),
-        "tables": facts.get("tables", ()),
+        "tables": [_table(one) for one in _list(facts.get("tables"))],
         "plots": [Markup(svg(plot)) for plot in _list(facts.get("plots"))],  # made by us, text inside is escaped
         "findings": result.findings,
     }
+
+
+def _table(table: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A table with its columns told apart: numbers stand to the right, words to the left."""
+    heads = [str(head).replace("_", " ") for head in table["head"]]
+    columns = zip_longest(heads, *table["rows"], fillvalue="")
+    sides = ["n" if any(cells) and all(map(_is_number, cells)) else "" for _, *cells in columns]
+    rows = [list(zip(row, sides, strict=False)) for row in table["rows"]]
+    return {"title": table["title"], "head": list(zip(heads, sides, strict=False)), "rows": rows}
+
+
+def _is_number(cell: object) -> bool:
+    return not cell or bool(_NUMBER.match(str(cell)))
+
+
+def dollars(value: float, digits: int = 2) -> str:
+    """A sum with its sign in front of the currency, and none when it is nothing."""
+    shown = f"${abs(value):,.{digits}f}"
+    return f"-{shown}" if value < 0 and float(shown[1:].replace(",", "")) else shown
 
 
 def _list(value: Any) -> list[Any]:
@@ -84,8 +106,8 @@ def _bill(sums: Totals | None, results: Results) -> Mapping[str, Any] | None:
         for (name, bill), mark in zip(columns.items(), ("current", "free", "chosen"), strict=True)
     ]
     return {
-        "saved": f"${sums.saved_dollars:,.0f}",
-        "saved_free": f"${sums.saved_against_free_dollars:,.2f}",
+        "saved": dollars(sums.saved_dollars, 0),
+        "saved_free": dollars(sums.saved_against_free_dollars),
         "kwh": f"{sums.current.kwh - sums.chosen.kwh:,.0f} kWh",
         "co2": f"{sums.current.co2_kg - sums.chosen.co2_kg:,.0f} kg",
         "search": f"${sums.search_dollars:,.3f}",

@@ -206,11 +206,11 @@ def _profile_table(profile: Profile, meanings: Sequence[Meaning]) -> Json:
     for name, column in list(profile.columns.items())[:60]:
         share = column.missing / max(1, column.rows)
         if isinstance(column, NumberColumn):
-            low, high = (f"{column.low:,.6g}", f"{column.high:,.6g}") if column.present else ("", "")
-            rows.append([name, column.type, f"{share:.1%}", low, high, said.get(name, "")])
+            ends = [column.written(one) for one in (column.low, column.high)] if column.present else ["", ""]
         else:
-            rows.append([name, column.type, f"{share:.1%}", f"{len(column.words):,} values", "", said.get(name, "")])
-    head: Json = ["column", "type", "missing", "low", "high", "meaning, by the language model"]
+            ends = [f"{column.distinct:,} values", ""]
+        rows.append([name, column.type, f"{share:.1%}", *ends, *([said.get(name, "")] if said else [])])
+    head: Json = ["column", "type", "missing", "low", "high", *(["meaning, by the language model"] if said else [])]
     return {"title": f"{profile.rows:,} rows", "head": head, "rows": rows}
 
 

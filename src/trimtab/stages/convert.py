@@ -62,7 +62,8 @@ def run(workplace: Workplace, results: Results) -> StageResult:
         "plots": [_bars(decision, today, plan)],
         "notes": [
             f"Today's model answers one row in {today / 1000:,.2f} ms by its own predict; the chosen form in "
-            f"{served:,.1f} µs from raw row to answer: {today / served:,.0f} times faster."
+            f"{served:,.1f} µs from raw row to answer: {today / served:,.0f} times faster.",
+            *_refused(decision),
         ],
     }
     return StageResult("convert", row, decision_view(decision, problem.objective), facts, (), decision.spent)
@@ -85,10 +86,17 @@ def _forms_table(decision: Decision[FormPlan], metric: str) -> Json:
     if compared:
         rows.append(["native", *_cells(compared[0][1].reference, names), "current"])
     rows += [[_form_text(plan), *_cells(verdict.metrics, names), verdict.ruling] for plan, verdict in compared]
-    refused = [one for one in decision.trials if not isinstance(one.verdict, Comparison)]
-    rows += [[_form_text(one.proposal.plan), *[""] * len(names), one.verdict.reason[:60]] for one in refused]
     head: Json = ["form", *names, "ruling"]
     return {"title": "Forms on the search split, µs by the median of interleaved rounds", "head": head, "rows": rows}
+
+
+def _refused(decision: Decision[FormPlan]) -> list[Json]:
+    """Why forms could not be measured: a line for each reason, whatever number of forms it stopped."""
+    forms: dict[str, dict[str, None]] = {}
+    for one in decision.trials:
+        if not isinstance(one.verdict, Comparison):
+            forms.setdefault(one.verdict.reason, {})[_form_text(one.proposal.plan)] = None
+    return [f"Not measured ({reason}): {', '.join(names)}." for reason, names in forms.items()]
 
 
 def _cells(metrics: Any, names: tuple[str, ...]) -> list[Json]:

@@ -86,8 +86,8 @@ def gain_text(decision: Decision[Any], objective: Objective) -> str:
     gain = decision.winner.verdict.gain
     if objective.scale == "ratio":
         return f"{gain.mid:.1%} less {objective.unit or objective.metric} ({gain.low:.1%} to {gain.high:.1%})"
-    sign = "+" if objective.goal == "max" else "-"
-    return f"{sign}{gain.mid:.4g} {objective.unit or objective.metric} ({gain.low:.4g} to {gain.high:.4g})"
+    way = "more" if objective.goal == "max" else "less"
+    return f"{gain.mid:.4g} {objective.unit or objective.metric} {way} ({gain.low:.4g} to {gain.high:.4g})"
 
 
 def author(decision: Decision[Any]) -> str:

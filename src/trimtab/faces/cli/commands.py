@@ -11,7 +11,7 @@ from trimtab import app
 from trimtab.core.wire import dump
 from trimtab.faces.cli.printing import out, print_json
 from trimtab.faces.cli.progress import StageProgress
-from trimtab.faces.report import write_report
+from trimtab.faces.report import dollars, write_report
 from trimtab.pipeline import StageResult, total
 from trimtab.totals import Totals, totals
 from trimtab.views import spent_view
@@ -177,8 +177,8 @@ def _print_bill(sums: Totals) -> None:
     table.add_row("CO2", *(f"{one.co2_kg:,.1f} kg" for one in ways))
     out.print(table)
     out.print(
-        f"first month, search (${sums.search_dollars:,.3f}) deducted: ${sums.saved_dollars:,.2f} less than today, "
-        f"${sums.saved_against_free_dollars:,.2f} less than the free defaults"
+        f"first month, search (${sums.search_dollars:,.3f}) deducted: {dollars(sums.saved_dollars)} less than today, "
+        f"{dollars(sums.saved_against_free_dollars)} less than the free defaults"
     )
 
 

@@ -6,7 +6,6 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from itertools import islice
 from typing import Literal
 
@@ -29,7 +28,6 @@ NEGATIVE_SHARE = 0.002  # so few negative values beside so many others are suspe
 IDENTIFIER_SHARE = 0.5
 DUPLICATE_ROWS_SHARE = 0.001
 GAP_SHARE = 0.01  # of the time that a table spans
-YEAR_1, YEAR_10000 = -62_135_596_800, 253_402_300_800  # in seconds: what can be written as a date
 MOST_GAPS = 3  # more of them are a rhythm, such as nights
 WRITTEN_SHARE = 0.95  # of the values must look like numbers or dates to be taken for such
 CLOCK_ERRORS = 0.05  # more values than that which are no time: it is no clock
@@ -189,12 +187,12 @@ def _of_numbers(column: NumberColumn) -> Iterator[Finding]:
 def _gaps(column: NumberColumn) -> Iterator[Finding]:
     span = column.high - column.low
     found = column.holes(GAP_SHARE * span)
-    is_dated = column.type.startswith(("timestamp", "date")) and column.low >= YEAR_1 and column.high < YEAR_10000
-    if not (is_dated and 0 < len(found) <= MOST_GAPS):
+    if not (column.is_dated and 0 < len(found) <= MOST_GAPS):
         return
     start, end = max(found, key=lambda one: one[1] - one[0])
-    ends = [f"{datetime.fromtimestamp(one, UTC):%Y-%m-%d %H:%M}" for one in (start, end)]
-    message = f"no row between {ends[0]} and {ends[1]}" + (f", the longest of {len(found)} gaps" if found[1:] else "")
+    message = f"no row between {column.written(start)} and {column.written(end)}" + (
+        f", the longest of {len(found)} gaps" if found[1:] else ""
+    )
     yield Finding("gap", column.name, sum(b - a for a, b in found) / span, message, "see whether rows were lost")
 
 

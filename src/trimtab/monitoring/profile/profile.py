@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 import numpy as np
@@ -20,6 +21,7 @@ from trimtab.monitoring.profile.words import Words
 SHARES = (0.001, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 0.999)
 ATOM_SHARE = 0.01
 LEAST_REPEATS = 5
+YEAR_1, YEAR_10000 = -62_135_596_800, 253_402_300_800  # in seconds: what can be written as a date
 KEY_SHARE = 0.95  # estimates of distinct values are good to 2 %
 
 
@@ -67,6 +69,15 @@ class NumberColumn:
         if self.low >= low and self.high <= high:
             return 0.0
         return reading.share_outside(self.histogram, low, high)
+
+    @property
+    def is_dated(self) -> bool:
+        """Whether its values are moments that can be written as dates."""
+        return self.type.startswith(("timestamp", "date")) and self.low >= YEAR_1 and self.high < YEAR_10000
+
+    def written(self, value: float) -> str:
+        """A value as a person reads it."""
+        return f"{datetime.fromtimestamp(value, UTC):%Y-%m-%d %H:%M}" if self.is_dated else f"{value:,.6g}"
 
     @property
     def repeats_one_negative(self) -> bool:
