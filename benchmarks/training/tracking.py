@@ -2,8 +2,9 @@
 
 python benchmarks/training/tracking.py [--runs 1000000] [--small 300]
 
-MLflow lives in an environment of its own under .bench, made by this script; it logs the same run (3 parameters, 3
-metrics of 5 steps) into SQLite by its own client, in one process, as trimtab does.
+MLflow, and its small edition, live in environments of their own under .bench, made by this script. They log the same
+run (3 parameters, 3 metrics of 5 steps) into SQLite, their default, by their own client, in one process, as trimtab
+does.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from trimtab.adapters.meters import host
 from trimtab.training.tracking.index import Condition, Wanted, listed
 
 HERE = Path(__file__).parent
-PEER = "mlflow-skinny==3.17.2"
+PEERS = {"mlflow": ["mlflow==3.17.2"], "mlflow-skinny": ["mlflow-skinny==3.17.2", "sqlalchemy<2.1", "alembic"]}
 TIMED = """
 import json, os, resource, sys, time
 def used(): return sum(sum(resource.getrusage(one)[:2]) for one in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
@@ -71,7 +72,7 @@ def main() -> None:
     facts = host()
     with tempfile.TemporaryDirectory() as folder:
         ours = timed(Path(sys.executable), OURS, given.small, Path(folder))
-        theirs = timed(peer(), THEIRS, max(20, given.small // 5), Path(folder))
+        theirs = {name: timed(peer(name), THEIRS, max(20, given.small // 5), Path(folder)) for name in PEERS}
         queries = among_many(filled(Path(folder) / "many.db", given.runs))
     lines = [
         f"{facts['cpu']}, {facts['cores']} cores, load {facts['load']}",
@@ -79,8 +80,7 @@ def main() -> None:
         "| tracker | import, s | CPU ms a small run | wall ms a small run |",
         "|---|---:|---:|---:|",
         f"| trimtab | {ours[0]:.2f} | {ours[1]:.2f} | {ours[2]:.2f} |",
-        f"| {PEER} | {theirs[0]:.2f} | {theirs[1]:.2f} | {theirs[2]:.2f} |",
-        f"| ratio | {theirs[0] / ours[0]:.1f} | {theirs[1] / ours[1]:.1f} | {theirs[2] / ours[2]:.1f} |",
+        *(line for name, found in theirs.items() for line in rows_of(name, ours, found)),
         "",
         f"Listing 20 of {given.runs:,} runs (SQLite, warm; 40 times each):",
         "",
@@ -92,6 +92,12 @@ def main() -> None:
     print(text)
     if given.runs >= 1_000_000:
         Path(__file__).with_suffix(".md").write_text(text, encoding="utf-8")
+
+
+def rows_of(name: str, ours: list[float], theirs: list[float]) -> list[str]:
+    """A peer's costs, and how many times ours they are."""
+    ratios = " | ".join(f"{their / our:.1f} ×" for our, their in zip(ours, theirs, strict=True))
+    return [f"| {PEERS[name][0]} | {theirs[0]:.2f} | {theirs[1]:.2f} | {theirs[2]:.2f} |", f"| to trimtab | {ratios} |"]
 
 
 def timed(python: Path, parts: dict[str, str], count: int, folder: Path) -> list[float]:
@@ -106,14 +112,13 @@ def timed(python: Path, parts: dict[str, str], count: int, folder: Path) -> list
     return [min(one[0] for one in found), median(one[1] for one in found), median(one[2] for one in found)]
 
 
-def peer() -> Path:
-    """The peer's Python."""
-    place = Path(".bench") / "mlflow"
+def peer(name: str) -> Path:
+    """A peer's Python."""
+    place = Path(".bench") / name
     python = place / "bin" / "python"
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", str(place)], check=True)
-        wanted = [PEER, "sqlalchemy<2.1", "alembic"]
-        subprocess.run([str(python), "-m", "pip", "install", "-q", *wanted], check=True)
+        subprocess.run([str(python), "-m", "pip", "install", "-q", *PEERS[name]], check=True)
     return python.absolute()
 
 
