@@ -55,7 +55,7 @@ def is_module(model: Any) -> bool:
 
 def built(function: Callable[..., Any], shape: Shape, size: Size) -> Any:
     """What a user's function returns at a size. Raises ValueError when it cannot be made at another one."""
-    taken = inspect.signature(function).parameters
+    taken = _parameters(function)
     given = _sizes(taken, size)
     if "inputs" in taken:
         given["inputs"] = shape.inputs()
@@ -69,6 +69,13 @@ def built(function: Callable[..., Any], shape: Shape, size: Size) -> Any:
     if not is_module(model):
         raise ValueError("the function of today's model takes no width and no depth: it has no smaller sizes")
     return scaled(model, size)
+
+
+def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    try:
+        return inspect.signature(function).parameters
+    except ValueError:  # some of C's do not tell
+        return {}
 
 
 def _sizes(taken: Mapping[str, inspect.Parameter], size: Size) -> dict[str, int]:
@@ -137,8 +144,16 @@ def _features(layer: Any) -> int:
 
 def _dropped(weighted: list[Any], share: float) -> list[Any]:
     """Hidden layers that give as many features as they take can go; so many that `share` of them stays."""
-    same = [one for one in weighted[1:-1] if _ends(one)[0] == _ends(one)[1]]
-    return same[math.ceil(len(same) * share) :]
+    same = [one for one in weighted[1:-1] if _ends(one)[0] == _ends(one)[1] and _keeps_places(one)]
+    return same[round(len(same) * share) :]
+
+
+def _keeps_places(layer: Any) -> bool:
+    """Whether an image comes out as large as it went in."""
+    if hasattr(layer, "in_features"):
+        return True
+    wanted = tuple(spread * (size - 1) // 2 for spread, size in zip(layer.dilation, layer.kernel_size, strict=True))
+    return set(layer.stride) == {1} and layer.padding in (wanted, "same")
 
 
 def _resized(layer: Any, wide: int, out: int) -> Any:
