@@ -17,7 +17,7 @@ from trimtab.cluster.idling.simulator import WARM, replay
 from trimtab.core.budget import Meter
 from trimtab.core.errors import InputError
 from trimtab.core.loop import optimize
-from trimtab.core.model import Comparison
+from trimtab.core.model import Comparison, Sample
 from trimtab.proposers.portfolio import Portfolio
 from trimtab.proposers.rules import Rules
 from trimtab.stages.idle import idle_file
@@ -127,3 +127,10 @@ def test_the_verb_prints_a_rule_that_runs(tmp_path: Path, monkeypatch: pytest.Mo
     tables: Any = result.facts["tables"]
     titles = [one["title"] for one in tables]
     assert "The chosen rule when the world differs, unseen half" in titles
+
+
+def test_a_rule_that_keeps_nothing_can_be_compared(tmp_path: Path) -> None:
+    problem = CAPABILITY.sample(tmp_path, 8)
+    made = problem.measure(IdlingPlan(f"{WARM.head}\n    return -1\n"), Sample("search", 0))
+    assert made.metrics["idle_hours"] > 0
+    assert made.metrics["cold_share"] > 0.9

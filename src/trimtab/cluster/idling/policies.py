@@ -24,7 +24,7 @@ with its margins of 10 %; where they say little, ten minutes. (ARIMA, for the ra
 """
 
 LIKELY = f"""{WARM.head}
-    return hazard - 0.0016
+    return hazard - 0.0014
 """
 """Loaded while a call is likely enough: the best there is where idle times are independent draws (an index policy)."""
 
@@ -32,7 +32,7 @@ LIVELY = f"""{WARM.head}
     likely = 0.7 * hazard + 0.3 * usual
     if last > 600 and idle > 2 * mean:
         likely = 0.7 * likely
-    return likely - 0.0016
+    return likely - 0.0014
 """
 """The same, sooner at an end where the last wait was long."""
 

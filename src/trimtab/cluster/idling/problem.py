@@ -36,6 +36,7 @@ from trimtab.core.ports import Capability
 
 FIVE_MINUTES = IdlingPlan()
 BLOCKS = 12  # equal numbers of idle times, in order
+LEAST_HOURS = 1e-3
 PURGE = 0.05  # of the span, between the halves
 
 
@@ -91,7 +92,8 @@ class Idling:
         """One block of a half."""
         rows = np.array_split(self.rows(sample.split), BLOCKS)[sample.seed % BLOCKS]
         hours, cold = self.outcome(plan, rows)
-        return Measurement({"idle_hours": hours, "cold_share": cold}, "simulation")
+        # A rule that keeps nothing has no hours to compare as a ratio.
+        return Measurement({"idle_hours": max(hours, LEAST_HOURS), "cold_share": cold}, "simulation")
 
     def rows(self, split: Split) -> Ints:
         """The idle times that begin in a half."""
