@@ -18,6 +18,8 @@ from trimtab.training.architecture.plan import MOST_TREES, ShrinkPlan
 
 NAME = "shrink"
 NETWORK_SECONDS = 2e-4  # CPU, that a network takes for each row, about: it is not begun where less is left
+_SIZE = {"cut": "kept", "boosted": "trees"}  # the knob of each kind whose values share a fit
+CLOSE = 1.2  # two sizes with a smaller ratio have nothing between them that is worth a look
 SHARES = (0.5, 0.25, 0.1, 0.05, 0.02)
 TREES = (MOST_TREES, 56, 24, 10, 4)
 # Width and depth; FLOPs go with the depth and the square of the width.
@@ -115,10 +117,6 @@ def _between(brief: Brief[Any]) -> list[Proposal[ShrinkPlan]]:
                 plan = _sized(family, middle)
                 found.append(_idea(plan, "between one that is safe and one that is not"))
     return found
-
-
-_SIZE = {"cut": "kept", "boosted": "trees"}
-CLOSE = 1.2  # two sizes with a smaller ratio have nothing between them that is worth a look
 
 
 def _family(plan: ShrinkPlan) -> ShrinkPlan:
