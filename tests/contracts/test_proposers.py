@@ -12,12 +12,13 @@ from tests.contracts.areas import PROBLEMS, capability
 from tests.proposers.test_language import Scripted
 from trimtab.core.model import Brief, Proposal
 from trimtab.core.ports import Proposer
+from trimtab.proposers.enough import Enough
 from trimtab.proposers.evolve import Evolve
 from trimtab.proposers.language import Language
 from trimtab.proposers.portfolio import Portfolio
 from trimtab.proposers.programs import Programs
 from trimtab.proposers.recall import Recall
-from trimtab.proposers.rules import Derived, Rules, Turns
+from trimtab.proposers.rules import Before, Derived, Rules, Turns
 from trimtab.proposers.search import Search
 from trimtab.testing import MemoryLedger, check_proposer
 
@@ -32,6 +33,8 @@ PROPOSERS: dict[str, Callable[[], Proposer]] = {
     "search": lambda: Search(seed=1, batch=4, startup=4),
     "evolve": lambda: Evolve(seed=3, batch=2),
     "derived": lambda: Derived("stay", stay),
+    "before": lambda: Before(Derived("stay", stay), Search(seed=5, startup=2)),
+    "enough": lambda: Enough(Rules("stay", stay), most=8),
     "turns": lambda: Turns(Evolve(), Search(seed=4, startup=2)),
     "language": lambda: Language(Scripted({"plans": []}, {"plans": [{"plan": {}, "because": "as it is"}]})),
     "programs": lambda: Programs(Scripted({"programs": []})),
