@@ -92,6 +92,14 @@ def test_a_process_that_was_killed_begins_with_what_the_ledger_says(tmp_path: Pa
     assert Run(ledger, file, always(12)).turns(30) == 10
 
 
+def test_a_file_that_holds_the_incumbent_again_ends_the_trial(tmp_path: Path, ledger: SqlLedger) -> None:
+    run = Run(ledger, tmp_path / "replicas.py", always(10))
+    run.replicas.take(always(12))
+    run.replicas.take(always(10))
+    assert run.turns(10) == 10
+    assert steps(ledger) == ["full", "shadow", "back"]
+
+
 def test_a_text_that_is_no_program_changes_nothing(tmp_path: Path, ledger: SqlLedger) -> None:
     run = Run(ledger, tmp_path / "replicas.py", always(10))
     with pytest.raises(ProgramFault):

@@ -37,7 +37,10 @@ class Replicas:
         """Try another program, in shadow at first. Raises ProgramFault; nothing changes then."""
         shadow = self.controller.twin(text)
         step = self._rollout.wanted(text)
-        if step is None or step.step not in OPEN:
+        if step is None:
+            return
+        if step.step not in OPEN:
+            self._return(step.because)
             return
         if step != self._rollout.last():
             self._rollout.move(step)

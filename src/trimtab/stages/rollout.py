@@ -55,10 +55,12 @@ class Rollout:
         return last.candidate if last.step == "full" else last.incumbent
 
     def wanted(self, text: str) -> RolloutMoved | None:
-        """The step to go on with, where the file says `text`: an open one, or a new rollout; None: all is as it is."""
+        """The step to take where the file says `text`: an open one, a new rollout, or back; None: all is as it is."""
         last = self.last()
         if last is not None and last.step in OPEN and text == last.candidate:
             return last
+        if last is not None and last.step in OPEN and text == last.incumbent:
+            return onward(last, "back", "the file holds the incumbent again")
         if last is None or text == last.candidate or (text == last.incumbent and last.step == "back"):
             return None
         incumbent = last.candidate if last.step == "full" else last.incumbent

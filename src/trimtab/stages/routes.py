@@ -47,9 +47,12 @@ class Routes:
         """Try another program. Raises ProgramFault; nothing changes then."""
         await asyncio.to_thread(compile_program, text, PICK)
         step, last = await asyncio.to_thread(lambda: (self._rollout.wanted(text), self._rollout.last()))
-        if step is None or step.step not in OPEN:
+        if step is None:
             return
         await self._drop()
+        if step.step not in OPEN:
+            await self._back(step, step.because)
+            return
         if step != last:
             await asyncio.to_thread(self._rollout.move, step)
         else:
