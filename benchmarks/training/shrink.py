@@ -313,8 +313,8 @@ def report(lines: list[Line], seeds: int) -> str:
         "Hypervolume (quality, training CPU, CPU time of a prediction, bytes; logarithms of costs) as a share of what "
         f"the 500 separately trained configurations take, at {BUDGET:.0%} of their CPU time, training, scoring and "
         f"timing included; means over {seeds} runs, of the draws {DRAWS}. Points are chosen on the valid part and "
-        "measured on the holdout. The students and their order were drawn up on adult and cancer; the other sets had "
-        "no say in it. Peers: Optuna over the same ranges, and configurations drawn from the 500.\n",
+        "measured on the holdout. The students and their order were drawn up on adult, cancer and weather; the other "
+        "sets had no say in it. Peers: Optuna over the same ranges, and configurations drawn from the 500.\n",
         "Right: today's model is LightGBM that was boosted until it gained no more (rate 0.06, 31 leaves). Cheaper: "
         f"of the models that lost at most half of {LOSS:.1%} of its quality on the search part, the one with the "
         "cheapest prediction (CPU time, batches of 1,000 rows, both in turn), and its relative loss on the holdout. "

@@ -24,7 +24,7 @@ class ShrinkPlan:
     kind: Annotated[str, Choice("current", "cut", "boosted", "linear", "network", "resized")] = "current"
     kept: Annotated[float, Float(0.001, 1.0, log=True), When("kind", "cut")] = 1.0  # share of the rounds
     trees: Annotated[int, Int(1, MOST_TREES, log=True), BOOSTED] = 32
-    leaves: Annotated[int, Int(2, 128, log=True), BOOSTED] = 16
+    leaves: Annotated[int, Int(2, 512, log=True), BOOSTED] = 16
     rate: Annotated[float, Float(0.02, 0.8, log=True), BOOSTED] = 0.3
     hidden: Annotated[int, Int(2, 256, log=True), When("kind", "network")] = 16
     rows: Annotated[float, Float(0.01, 1.0, log=True), STUDENT] = 1.0  # share of the training rows
