@@ -36,7 +36,7 @@ DEARER: tuple[tuple[str, ShrinkPlan], ...] = (
     ("taught by today's model", ShrinkPlan("boosted", leaves=31, rate=0.3, taught=0.7)),
     ("few large trees, taught", ShrinkPlan("boosted", leaves=64, rate=0.4, taught=0.7)),
     ("small trees, taught", ShrinkPlan("boosted", leaves=12, rate=0.4, taught=0.7)),
-    # A tree costs a prediction its depth, the logarithm of its leaves: few very large trees hold what many small ones do.
+    # A prediction pays for a tree's depth, the logarithm of its leaves: few very large trees hold what many small do.
     ("few very large trees, taught", ShrinkPlan("boosted", leaves=255, rate=0.3, taught=0.7)),
 )
 SINGLES: tuple[tuple[str, ShrinkPlan], ...] = (
