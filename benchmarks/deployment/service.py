@@ -115,7 +115,7 @@ def write_all(place: Path, dataset: Dataset, spec: DataSpec, rows: int) -> dict[
     training = Training("binary", params=SMALL, rounds=150, threads=2)
     booster = fit(encode(train, encoding), train.y, training, categorical=encoding.categorical_features)
     save(place / "boosted", Fitted(encoding, "binary", dataset.classes, booster), {})
-    save(place / "forest", fit_current("pipeline.py:build_model", ROOT / "examples" / "flights", train, encoding), {})
+    save(place / "forest", fit_current("pipeline.py:build_model", ROOT / "examples" / "flights", train), {})
     forms = {
         "trimtab, compiled": made(place, "boosted", COMPILED),
         "plain FastAPI + LightGBM": made(place, "boosted", CURRENT),

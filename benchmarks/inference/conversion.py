@@ -82,7 +82,7 @@ def flights_table(rows: int, place: Path) -> list[str]:
     train = search.take(np.linspace(0, len(search) - 1, min(rows, len(search))).astype(np.int64))
     held = part(dataset, spec, "holdout")
     encoding = learn(train)
-    forest = fit_current("pipeline.py:build_model", ROOT / "examples" / "flights", train, encoding)
+    forest = fit_current("pipeline.py:build_model", ROOT / "examples" / "flights", train)
     save(place / "forest", forest, {})
     training = Training("binary", params=SMALL, rounds=150, threads=2)
     booster = fit(encode(train, encoding), train.y, training, categorical=encoding.categorical_features)

@@ -7,10 +7,12 @@ from trimtab.pipeline import Stage
 from trimtab.stages import check, convert, drift, package, retrain, scale, shrink, tune
 
 _LIMITS = ("budget.measurement_seconds", "budget.memory_gb")
+# What a better model is worth is part of what tune minimises.
+_TUNE_READS = ("data", "model", "production.quality_value", "prices.cpu_hour", "traffic", "budget.tune")
 
 STAGES: tuple[Stage, ...] = (
     Stage("check", check.run, ("data", "model.metric", "budget.check", "budget.model_calls", *_LIMITS)),
-    Stage("tune", tune.run, ("data", "model", "budget.tune", *_LIMITS), ("check",)),
+    Stage("tune", tune.run, (*_TUNE_READS, *_LIMITS), ("check",)),
     Stage("convert", convert.run, ("model", "budget.convert", *_LIMITS), ("check", "tune")),
     Stage("package", package.run, ("serving", "budget.package", *_LIMITS), ("check", "tune", "convert")),
     Stage("drift", drift.run, ("production", *_LIMITS), ("check", "tune")),

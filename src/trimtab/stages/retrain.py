@@ -69,7 +69,7 @@ def run(workplace: Workplace, results: Results) -> StageResult:
         "notes": [
             f"On the unseen half, the chosen policy costs ${metrics['chosen']['regret_dollars_per_month']:,.2f} a "
             f"month more than hindsight, today's ${metrics['current']['regret_dollars_per_month']:,.2f}. "
-            f"Hindsight trains {len(best.trained_before)} times.",
+            f"Trainings that hindsight would have paid for: {len(best.trained_before)}.",
         ],
         "tables": [_policies_table(metrics)],
         "plots": [_bars(metrics)],
