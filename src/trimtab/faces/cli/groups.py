@@ -1,4 +1,4 @@
-"""A verb that has verbs of its own, and does something by itself."""
+"""Groups of verbs: listed by area; and a verb that has verbs of its own, and does something by itself."""
 
 from __future__ import annotations
 
@@ -7,6 +7,23 @@ from typing import Any
 import typer.core
 
 DEFAULT_VERB = "replay"
+LETTERS = 200  # of a verb's first sentence: all of it
+
+
+class ByArea(typer.core.TyperGroup):
+    """Lists its verbs by area, a line each."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """A section for each area, in the order of its first verb."""
+        areas: dict[str, list[tuple[str, str]]] = {}
+        for name in self.list_commands(ctx):
+            command: Any = self.get_command(ctx, name)
+            if not command.hidden:
+                verbs = areas.setdefault(command.rich_help_panel or "Commands", [])
+                verbs.append((name, command.get_short_help_str(LETTERS)))
+        for area, verbs in areas.items():
+            with formatter.section(area):
+                formatter.write_dl(verbs)
 
 
 class WithDefault(typer.core.TyperGroup):

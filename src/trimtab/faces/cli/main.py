@@ -11,7 +11,7 @@ import typer
 from trimtab import __version__
 from trimtab.core.errors import TrimtabError
 from trimtab.faces.cli import cluster, training
-from trimtab.faces.cli.groups import WithDefault
+from trimtab.faces.cli.groups import ByArea, WithDefault
 from trimtab.faces.cli.options import (
     CLUSTER,
     DEPLOYMENT,
@@ -41,6 +41,8 @@ from trimtab.faces.cli.options import (
 
 app = typer.Typer(
     name="trimtab",
+    cls=ByArea,
+    rich_markup_mode=None,  # Rich's own help costs more than all else that `--help` does
     help="Makes machine-learning pipelines cost less, and proves every saving.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
