@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sets import REPORTED, Table, spec_of
+from sets import REPORTED, spec_of
 from tune_table import Ran, table
 
 TRIALS = 50
@@ -267,24 +267,21 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for seed in range(given.seeds):
             for name in sets:
-                run_set(REPORTED[name], given.data, Path(folder), [(arm, name, seed) for arm in arms], runs)
-                write(runs, given.out)
+                spec = spec_of(REPORTED[name], given.data, Path(folder))
+                for arm in arms:
+                    if run_new(arm, name, seed, spec, runs):
+                        write(runs, given.out)
     print(given.out.read_text(encoding="utf-8"))
 
 
-def run_set(one: Table, data: Path, folder: Path, wanted: list[tuple[str, str, int]], runs: list[Ran]) -> None:
-    """What is wanted and was not measured yet, added to `runs`."""
-    spec = spec_of(one, data, folder)
-    for arm, name, seed in wanted:
-        seeded = 0 if arm == "default" else seed  # the default has no seed
-        if any((run.arm, run.name, run.seed) == (arm, name, seeded) for run in runs):
-            continue
-        runs.append(ran(arm, name, seeded, spec, budget_for(name, runs) if arm == "trimtab" else 0.0))
-        print(
-            f"{name} {arm} {seed}: {runs[-1].value:.5g} in {runs[-1].cpu_seconds:.1f} CPU-s",
-            file=sys.stderr,
-            flush=True,
-        )
+def run_new(arm: str, name: str, seed: int, spec: Any, runs: list[Ran]) -> bool:
+    """Add what was not measured yet to `runs`; False where it was."""
+    seed = 0 if arm == "default" else seed  # the default has no seed
+    if any((run.arm, run.name, run.seed) == (arm, name, seed) for run in runs):
+        return False
+    runs.append(ran(arm, name, seed, spec, budget_for(name, runs) if arm == "trimtab" else 0.0))
+    print(f"{name} {arm} {seed}: {runs[-1].value:.5g} in {runs[-1].cpu_seconds:.1f} CPU-s", file=sys.stderr, flush=True)
+    return True
 
 
 if __name__ == "__main__":
