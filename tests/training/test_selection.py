@@ -25,7 +25,7 @@ from trimtab.proposers.rules import Derived, Rules
 from trimtab.proposers.search import Search
 from trimtab.testing import MemoryLedger
 from trimtab.training.selection.final import fit_final
-from trimtab.training.selection.fitting import chosen
+from trimtab.training.selection.fitting import chosen, more_rounds
 from trimtab.training.selection.measure import look
 from trimtab.training.selection.plan import CURRENT, DEFAULT, SEARCHED, ModelPlan
 from trimtab.training.selection.portfolio import blends, portfolio
@@ -220,8 +220,13 @@ def test_the_best_models_are_blended_and_the_blend_is_shipped_as_one_model(tmp_p
     assert isinstance(blended[-1].verdict, Comparison)
     folder = fit_final(problem.setting, plan, tmp_path / "model")
     fitted = load_fitted(folder)
-    rounds = look(problem.setting, plan, "search", 1.0).rounds
+    found = look(problem.setting, plan, "search", 1.0).rounds
+    searched_on, trained_on = (
+        len(part(load(problem.setting.data), problem.setting.data, one)) for one in ("train", "search")
+    )
+    rounds = more_rounds(found, trained_on / searched_on)
     assert len(rounds) == len(plan.members) > 1
+    assert sum(rounds) > sum(found)  # more rows are worth more rounds
     assert fitted.predictor.num_trees() == sum(rounds)  # type: ignore[attr-defined]
     held_out = part(load(problem.setting.data), problem.setting.data, "holdout")
     seen = look(problem.setting, plan, "holdout", 1.0)

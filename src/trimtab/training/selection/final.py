@@ -11,7 +11,7 @@ from trimtab.adapters.sources.dataset import load, part
 from trimtab.core.budget import Stopwatch
 from trimtab.core.space import settle
 from trimtab.training.selection.fitting import Request, Rows, train
-from trimtab.training.selection.measure import Setting, described, look, model_folder
+from trimtab.training.selection.measure import Setting, described, model_folder, rounds_for
 from trimtab.training.selection.plan import ModelPlan
 
 
@@ -31,7 +31,7 @@ def fit_final(setting: Setting, plan: ModelPlan, folder: Path, rows: Literal["se
         chosen = dataset.rows(
             0, len(part(dataset, setting.data, "search")) + len(part(dataset, setting.data, "holdout"))
         )
-    rounds = look(setting, plan, "search", 1.0).rounds if plan.family == "lightgbm" else ()
+    rounds = rounds_for(setting, plan, len(chosen))
     request = Request(plan, setting.metric, setting.current, setting.folder, rounds, threads=setting.threads)
     watch = Stopwatch()
     trained = train(Rows.of(chosen), request)

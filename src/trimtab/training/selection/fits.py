@@ -13,7 +13,7 @@ import numpy.typing as npt
 from trimtab.adapters.models.boosting import mean_prediction
 from trimtab.core.budget import Stopwatch
 from trimtab.core.space import settle
-from trimtab.training.selection.fitting import Pool, Request, Rows, Trained, chosen, train
+from trimtab.training.selection.fitting import Pool, Request, Rows, Trained, chosen, more_rounds, train
 from trimtab.training.selection.folds import Folds
 from trimtab.training.selection.measure import FEWEST_ROWS
 from trimtab.training.selection.memory import free_bytes, predicted_bytes, require_memory
@@ -60,8 +60,10 @@ class Fits:
         return self._known[key]
 
     def final(self, plan: ModelPlan) -> Trained:
-        """The plan trained on every row, the holdout included, with the rounds that the search found."""
-        return train(Rows(self._everything), Request(plan, self._loss, rounds=self.rounds(plan), threads=self.threads))
+        """The plan trained on every row, the holdout included, with the rounds that the search's imply."""
+        seen = statistics.fmean(len(trained_on) for trained_on, _ in self.folds.search)
+        rounds = more_rounds(self.rounds(plan), len(self.rows) / seen)
+        return train(Rows(self._everything), Request(plan, self._loss, rounds=rounds, threads=self.threads))
 
     def rounds(self, plan: ModelPlan) -> tuple[int, ...]:
         """The mean over the folds on which the plan was looked at fully; none for what is not stopped early."""

@@ -133,6 +133,15 @@ def train(rows: Rows, request: Request) -> Trained:
     return Trained(_fitted(rows, Estimator(model, rows.dataset.task)))
 
 
+def more_rounds(rounds: tuple[int, ...], times: float) -> tuple[int, ...]:
+    """As many rounds as pay on so many times the rows that early stopping saw.
+
+    The root was the best of four growths on the sets that the portfolio is learned on: held-out loss 1 to 2 % below
+    that of the same number of rounds (`benchmarks/training/rounds.py`).
+    """
+    return tuple(round(one * times**0.5) for one in rounds)
+
+
 def _boost(rows: Rows, request: Request, rounds: int) -> tuple[Any, int]:
     """A booster and its number of rounds, which is found when 0 is given."""
     plan = request.plan

@@ -28,11 +28,11 @@ from trimtab.core.budget import Stopwatch
 from trimtab.core.model import Json, Measurement, Sample, Split
 from trimtab.core.space import settle
 from trimtab.core.wire import digest, dump
-from trimtab.training.selection.fitting import Request, Rows, Trained, train
+from trimtab.training.selection.fitting import Request, Rows, Trained, more_rounds, train
 from trimtab.training.selection.memory import free_bytes, predicted_bytes, require_memory
 from trimtab.training.selection.plan import ModelPlan
 
-LAYOUT = 2  # of what is kept on disk, and of what a key means
+LAYOUT = 3  # of what is kept on disk, and of what a key means
 SINGLES = 5  # predictions of one row, of which the median counts
 FEWEST_ROWS = 20_000  # of a cheap look, where there are more
 MOST_TIMED_ROWS = 2000
@@ -184,9 +184,19 @@ def described(setting: Setting, plan: ModelPlan, trained: Trained, train_cpu: fl
 
 def _request(setting: Setting, plan: ModelPlan, split: Split, fraction: float) -> Request:
     # All rows before the holdout are trained on: the number of rounds comes from the search, which held a tail back.
-    rounds = look(setting, plan, "search", 1.0).rounds if split == "holdout" and plan.family == "lightgbm" else ()
+    rounds = (
+        rounds_for(setting, plan, len(part(load(setting.data), setting.data, "search"))) if split == "holdout" else ()
+    )
     pace = fraction if rows_share(setting, fraction) == 1.0 else fraction**0.5
     return Request(plan, setting.metric, setting.current, setting.folder, rounds, pace, setting.threads)
+
+
+def rounds_for(setting: Setting, plan: ModelPlan, rows: int) -> tuple[int, ...]:
+    """What a plan takes on so many rows, by what the search found; none for what is not stopped early."""
+    if plan.family != "lightgbm":
+        return ()
+    seen = len(part(load(setting.data), setting.data, "train"))
+    return more_rounds(look(setting, plan, "search", 1.0).rounds, rows / seen)
 
 
 def _single_ms(fitted: Fitted, rows: Dataset) -> float:
