@@ -136,8 +136,8 @@ def train(rows: Rows, request: Request) -> Trained:
 def more_rounds(rounds: tuple[int, ...], times: float) -> tuple[int, ...]:
     """As many rounds as pay on so many times the rows that early stopping saw.
 
-    The root was the best of four growths on the sets that the portfolio is learned on: held-out loss 1 to 2 % below
-    that of the same number of rounds (`benchmarks/training/rounds.py`).
+    On the sets that the portfolio is learned on the root lowered the held-out loss in 68 % of trainings, by 0.3 % in
+    the median, beside the same number of rounds (`benchmarks/training/rounds.py`).
     """
     return tuple(round(one * times**0.5) for one in rounds)
 
