@@ -68,7 +68,7 @@ def _result(problem: Idling, decision: Decision[IdlingPlan]) -> StageResult:
     least = least_hours(problem, rows, was)
     row = Row(
         current="5 minutes after every answer",
-        chosen=f"program of {len(plan.program.strip().splitlines())} lines",
+        chosen=f"program of {len(plan.program.strip().splitlines())} lines" if decision.winner else "unchanged",
         saving=f"{gain_text(decision, problem.objective)}; {cold:.1%} cold starts, {was:.1%} before",
         method=method(decision),
         by=author(decision),

@@ -117,7 +117,7 @@ def _coded(values: npt.NDArray[Any], kind: Kind) -> tuple[Task, npt.NDArray[np.f
     )
     if len(classes) < 2:
         raise InputError(
-            f"y has one class only ({classes[0]!r}): nothing can be learned", hint="check how rows were chosen"
+            f"y has one class only ({classes[0]}): nothing can be learned", hint="check how rows were chosen"
         )
     if len(classes) > MOST_CLASSES:
         raise InputError(
