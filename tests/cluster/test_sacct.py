@@ -53,14 +53,24 @@ def test_steps_are_left_out_and_gpus_are_counted_once(tmp_path: Path) -> None:
 
 
 def test_trailing_bars_and_elapsed_times_are_read_too(tmp_path: Path) -> None:
-    head = "JobIDRaw|JobID|Submit|Start|Elapsed|ReqTRES|"
+    head = "JobIDRaw|JobID|Submit|Start|Elapsed|State|ReqTRES|"
     spans = ["1-02:03:04", "00:00:30", "10:00", "2-00:00:00"]
-    rows = [f"{place}|{place}|{DAY}01:00:00|{DAY}02:00:00|{span}|gres/gpu:a100=2|" for place, span in enumerate(spans)]
-    rows.append(f"7|7|{DAY}01:00:00|Unknown|00:00:00|gres/gpu=2|")
+    rows = [
+        f"{place}|{place}|{DAY}01:00:00|{DAY}02:00:00|{span}|COMPLETED|gres/gpu:a100=2|"
+        for place, span in enumerate(spans)
+    ]
+    rows.append(f"7|7|{DAY}01:00:00|Unknown|00:00:00|PENDING|gres/gpu=2|")
+    rows.append(f"8|8|{DAY}01:00:00|{DAY}02:00:00|00:00:30|RUNNING|gres/gpu=2|")
     found = read_sacct(written(tmp_path, head, rows)).to_pydict()
-    assert found["duration"] == [93_784.0, 30.0, 600.0, 172_800.0, None]
-    assert found["gpus"] == [2] * 5
-    assert found["gpu_type"] == ["a100"] * 4 + [""]
+    assert found["duration"] == [93_784.0, 30.0, 600.0, 172_800.0, None, None]  # one waits, one still runs
+    assert found["gpus"] == [2] * 6
+    assert found["gpu_type"] == ["a100"] * 4 + [""] * 2
+
+
+def test_how_long_jobs_ran_says_nothing_without_their_end_or_state(tmp_path: Path) -> None:
+    file = written(tmp_path, "JobID|Submit|Start|Elapsed", [f"1|{DAY}01:00:00|{DAY}02:00:00|00:00:30"])
+    with pytest.raises(InputError, match="sacct's State is not there"):
+        read_sacct(file)
 
 
 def test_a_log_of_seconds_and_of_a_job_twice(tmp_path: Path) -> None:

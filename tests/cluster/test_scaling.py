@@ -187,7 +187,12 @@ def test_a_counter_is_read_as_rates_whatever_its_resets_and_gaps_are_said(tmp_pa
 
 def test_a_rate_that_rises_and_falls_is_no_counter(tmp_path: Path) -> None:
     file = tmp_path / "rate.csv"
-    for rates in (range(3000), [5] * 3000, [minute % 1440 for minute in range(3000, 0, -1)]):
+    for rates in (
+        range(3000),
+        [5] * 3000,
+        [minute % 1440 for minute in range(3000, 0, -1)],
+        [10] * 500 + [100] * 500 + [10] * 500,
+    ):
         file.write_text("t,rate\n" + "\n".join(f"{60 * place},{rate}" for place, rate in enumerate(rates)) + "\n")
         assert rates_of_file(file).tolist() == [float(rate) for rate in rates]
         assert findings_of(file) == ()

@@ -19,6 +19,7 @@ from trimtab.adapters.programs import compile_program
 from trimtab.cluster.idling.calls import Calls, read_calls
 from trimtab.cluster.idling.plan import LIBRARY, PEERS, IdlingPlan
 from trimtab.cluster.idling.simulator import WARM, Ints, Series, replay
+from trimtab.core.errors import InputError
 from trimtab.core.model import (
     Brief,
     Evidence,
@@ -76,6 +77,10 @@ class Idling:
         calls = self.calls
         seen = calls.gaps[self.rows("search")]
         ended = seen[seen >= 0]
+        if not len(ended):
+            raise InputError(
+                f"{self.source}: no function is called twice", hint="name the column that tells functions apart"
+            )
         facts: dict[str, Json] = {
             "functions": len(calls.names),
             "calls": len(seen),

@@ -86,11 +86,15 @@ def findings_of(path: Path) -> tuple[Mapping[str, Json], ...]:
 
 
 def _is_counter(name: str, values: Series) -> bool:
-    """Whether a column counts up, and falls far when it begins anew; or is called so."""
+    """Whether a column counts up, row by row, and falls far when it begins anew; or is called so.
+
+    A rate that stands still between steps is none: what counts requests rises at most rows.
+    """
     falls = np.flatnonzero(np.diff(values) < 0)
     begins_anew = (values[falls + 1] < 0.5 * values[falls]).all() and len(falls) < 0.01 * len(values)
     is_called_so = name.lower().endswith(("_total", "_count"))
-    return bool(len(values) > 1 and begins_anew and (is_called_so or len(falls) > 0))
+    rises = len(values) > 1 and (np.diff(values) > 0).mean() > 0.5
+    return bool(len(values) > 1 and begins_anew and (is_called_so or (len(falls) > 0 and rises)))
 
 
 def _rates_of_counter(minutes: npt.NDArray[np.int64], values: Series) -> Series:

@@ -14,6 +14,7 @@ from trimtab.core.errors import InputError
 UNKNOWN = ["Unknown", "None", "None assigned", "", "N/A"]
 _GPUS = re.compile(r"gres/gpu(?::[^=,]+)?=(\d+)")
 _ELAPSED = re.compile(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+(?:\.\d+)?)")
+_UNDER_WAY = "^(RUNNING|PENDING|SUSPENDED|REQUEUED|RESIZING|CONFIGURING|COMPLETING)"
 _TYPE = re.compile(r"gres/gpu:([^=,]+)=")
 
 
@@ -33,7 +34,9 @@ def read_sacct(file: Path) -> pa.Table:
         raise InputError(f"{file}: {str(error).splitlines()[0]}", hint="sacct --parsable2 --format=…") from None
     known = {name.lower(): name for name in table.column_names if name}
     length = next((known[one] for one in ("elapsedraw", "elapsed") if one in known), None)
-    wanted = ("JobID", "Submit", "Start", *(() if length else ("End",)))
+    # A job that still runs has no length yet: without its end, its state must say that it ended.
+    by_elapsed = length is not None and "end" not in known
+    wanted = ("JobID", "Submit", "Start", "State" if by_elapsed else "End")
     missing = [name for name in wanted if name.lower() not in known]
     if missing:
         raise InputError(f"{file}: sacct's {', '.join(missing)} is not there", hint="add it to --format")
@@ -43,8 +46,10 @@ def read_sacct(file: Path) -> pa.Table:
     for name, source in (("submit", "submit"), ("start", "start"), ("end", "end")):
         if source in known:
             made[name] = table[known[source]]
-    if "end" not in known and length is not None:
-        made["duration"] = _seconds(table[length], table[known["start"]])
+    if length is not None and by_elapsed:
+        is_under_way = pc.match_substring_regex(table[known["state"]].cast(pa.string()), _UNDER_WAY)
+        is_whole = pc.and_(table[known["start"]].is_valid(), pc.fill_null(pc.invert(is_under_way), False))
+        made["duration"] = _seconds(table[length], is_whole)
     for name, sources in (("tenant", ("account", "partition")), ("user", ("user",)), ("name", ("jobname",))):
         found = next((known[one] for one in sources if one in known), None)
         if found is not None:
@@ -59,13 +64,13 @@ def read_sacct(file: Path) -> pa.Table:
     return pa.table(made)
 
 
-def _seconds(elapsed: pa.ChunkedArray, start: pa.ChunkedArray) -> pa.Array:
-    """Seconds of "1-02:03:04", "02:03:04" or "3:04", and of plain seconds; none for jobs that never started."""
+def _seconds(elapsed: pa.ChunkedArray, is_whole: pa.ChunkedArray) -> pa.Array:
+    """Seconds of "1-02:03:04", "02:03:04" or "3:04", and of plain seconds; none for jobs that did not start and end."""
     found = []
-    for text, is_started in zip(elapsed.cast(pa.string()).to_pylist(), start.is_valid().to_pylist(), strict=True):
-        match = _ELAPSED.fullmatch(text or "") if is_started else None
+    for text, counts in zip(elapsed.cast(pa.string()).to_pylist(), is_whole.to_pylist(), strict=True):
+        match = _ELAPSED.fullmatch(text or "") if counts else None
         if match is None:
-            found.append(float(text) if is_started and text and text.isdigit() else None)
+            found.append(float(text) if counts and text and text.isdigit() else None)
         else:
             days, hours, minutes, seconds = (float(part or 0) for part in match.groups())
             found.append(86_400 * days + 3600 * hours + 60 * minutes + seconds)
