@@ -64,7 +64,7 @@ class Traffic(Section):
     times: str = Field("", description="a column whose times are the requests' times, or a .csv of (time, rate) rows")
     requests_per_row: PositiveFloat = Field(1.0, description="requests that each row of the column stands for")
     spread_minutes: PositiveInt = Field(1, description="minutes before its time over which a row's requests come")
-    requests_per_month: Cost = Field(0.0, description="how many requests come, where `times` says nothing: for shrink")
+    requests_per_month: Cost = Field(0.0, description="how many requests come, where `times` says nothing")
 
 
 class Production(Section):

@@ -7,8 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from trimtab.bill import DAYS_PER_MONTH
-from trimtab.cluster.scaling.problem import history
 from trimtab.core.errors import OutsideError
 from trimtab.core.model import Comparison, Decision, Json
 from trimtab.core.wire import digest, dump, load
@@ -25,7 +23,7 @@ from trimtab.stages.deciding import (
     holdout_metrics,
     method,
 )
-from trimtab.stages.traffic import traffic_of
+from trimtab.stages.worth import worth_of
 from trimtab.training.architecture.final import keep
 from trimtab.training.architecture.front import Point, front, points, ranked_by_size
 from trimtab.training.architecture.ideas import NAME, first, further
@@ -34,7 +32,6 @@ from trimtab.training.architecture.plan import CURRENT, ShrinkPlan, described
 from trimtab.training.architecture.problem import Shrink, shrinking
 from trimtab.training.selection.plan import CURRENT as OWN
 from trimtab.training.selection.plan import DEFAULT, ModelPlan
-from trimtab.training.selection.problem import Worth
 from trimtab.views import decision_view
 from trimtab.workplace import Workplace
 
@@ -53,7 +50,7 @@ def run(workplace: Workplace, results: Results) -> StageResult:
             folder=workplace.folder,
         ),
         tolerance=config.model.tolerance,
-        worth=_worth(workplace),
+        worth=worth_of(workplace),
     )
     known = Portfolio(
         Recall(workplace.ledger, problem.name),
@@ -85,23 +82,6 @@ def _model(workplace: Workplace, results: Results) -> tuple[ModelPlan, str]:
     if workplace.config.model.current:
         return OWN, workplace.config.model.current.partition(":")[2]
     return DEFAULT, "default LightGBM"
-
-
-def _worth(workplace: Workplace) -> Worth | None:
-    """A month by the stated prices and requests; without requests the cheapest prediction wins."""
-    config = workplace.config
-    requests = config.traffic.requests_per_month
-    if config.traffic.times:
-        requests = float(history(traffic_of(workplace)).rates.mean()) * 86400 * DAYS_PER_MONTH
-    if not requests:
-        return None
-    return Worth(
-        quality_value=config.production.quality_value,
-        cpu_hour=config.prices.cpu_hour,
-        requests_per_month=requests,
-        trainings_per_month=config.model.trainings_per_month,
-        tolerance=config.model.tolerance,
-    )
 
 
 def _keep(workplace: Workplace, problem: Shrink, plan: ShrinkPlan) -> str:

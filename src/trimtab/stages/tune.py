@@ -7,8 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from trimtab.bill import DAYS_PER_MONTH
-from trimtab.cluster.scaling.problem import history
 from trimtab.core.model import Decision, Json
 from trimtab.core.wire import digest
 from trimtab.pipeline import Results, Row, StageResult
@@ -26,11 +24,11 @@ from trimtab.stages.deciding import (
     trial_points,
     trials_table,
 )
-from trimtab.stages.traffic import traffic_of
+from trimtab.stages.worth import worth_of
 from trimtab.training.selection.final import fit_final
 from trimtab.training.selection.plan import DEFAULT, SEARCHED, ModelPlan
 from trimtab.training.selection.portfolio import derived, portfolio
-from trimtab.training.selection.problem import Selection, Worth, selecting
+from trimtab.training.selection.problem import Selection, selecting
 from trimtab.views import decision_view
 from trimtab.workplace import Workplace
 
@@ -47,7 +45,7 @@ def run(workplace: Workplace, results: Results) -> StageResult:
             folder=workplace.folder,
             threads=1,  # waiting threads spin on a busy host: one costs least
         ),
-        worth=_worth(workplace),
+        worth=worth_of(workplace),
     )
     # The portfolio's plans are what the model of the space starts from: few random ones are needed.
     search = Search(startup=4, fixed=SEARCHED)
@@ -74,20 +72,6 @@ def run(workplace: Workplace, results: Results) -> StageResult:
         "plots": _plots(decision, problem, ways),
     }
     return StageResult("tune", row, decision_view(decision, problem.objective), facts, (), decision.spent)
-
-
-def _worth(workplace: Workplace) -> Worth | None:
-    """A month by the stated prices and traffic; without traffic the best metric wins, whatever it costs."""
-    config = workplace.config
-    if not config.traffic.times:
-        return None
-    return Worth(
-        quality_value=config.production.quality_value,
-        cpu_hour=config.prices.cpu_hour,
-        requests_per_month=float(history(traffic_of(workplace)).rates.mean()) * 86400 * DAYS_PER_MONTH,
-        trainings_per_month=config.model.trainings_per_month,
-        tolerance=config.model.tolerance,
-    )
 
 
 def _keep_models(workplace: Workplace, problem: Selection, decision: Decision[ModelPlan]) -> Json:
