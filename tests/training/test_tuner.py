@@ -163,6 +163,20 @@ def test_a_ranking_puts_what_is_relevant_first_by_query() -> None:
     fresh = rng.normal(size=(30, 10, 4))
     truth = np.clip(np.round(fresh[..., 0] + fresh[..., 1] + 1), 0, 4)
     assert ndcg_score(truth, np.stack([tuner.predict(one) for one in fresh])) > 0.9
+    by_query = ndcg_score(2**truth - 1, np.stack([tuner.predict(one) for one in fresh]), k=10)
+    at_random = rng.permutation(300)
+    flat = fresh.reshape(300, 4)[at_random], truth.ravel()[at_random]
+    found = tuner.score(*flat, groups=np.repeat(np.arange(30), 10)[at_random])
+    assert found == pytest.approx(by_query, abs=0.01)  # predictions that tie are ordered otherwise
+    with pytest.raises(ValueError, match="groups=query_ids"):
+        tuner.score(*flat)
+
+
+@pytest.mark.parametrize("task", ["regression", "ranking"])
+def test_groups_and_a_time_column_are_not_taken_together(task: str) -> None:
+    x, y = np.arange(240.0).reshape(120, 2), np.arange(120) % 7
+    with pytest.raises(ValueError, match="groups and time= cannot both"):
+        quick(task=task, time=0).fit(x, y, groups=np.arange(120) % 12)
 
 
 def test_groups_and_time_decide_which_rows_confirm() -> None:

@@ -16,7 +16,7 @@ from trimtab.core.budget import Stopwatch
 from trimtab.core.errors import InputError
 from trimtab.stages.tuning import Effort, tune_rows
 from trimtab.training.selection.frames import like, to_table
-from trimtab.training.selection.given import KINDS, Kind, Wishes, given
+from trimtab.training.selection.given import KINDS, Kind, Wishes, given, truth_of_ranking
 from trimtab.training.selection.scoring import Wanted, chances, scorer_of, scoring_of
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Tuner(BaseEstimator):  # type: ignore[misc]
         self.time, self.trials, self.threads, self.random_state = time, trials, threads, random_state
 
     def fit(self, X: Any, y: Any = None, groups: Any = None) -> Tuner:
-        """Search, confirm and train. `groups`: rows that must stay together; of a ranking, the query of each row.
+        """Search, confirm and train. `groups`: rows that stay together (not with `time`); of a ranking, the queries.
 
         Raises ValueError for what cannot be used: a target of one class, a metric that is NaN, unknown options.
         """
@@ -82,11 +82,14 @@ class Tuner(BaseEstimator):  # type: ignore[misc]
         """The probability of each class, in the order of `classes_`."""
         return chances(self._predicted(X))
 
-    def score(self, X: Any, y: Any) -> float:
-        """By `scoring`, or where none was named: accuracy, or R²."""
+    def score(self, X: Any, y: Any, groups: Any = None) -> float:
+        """By `scoring`, or where none was named: accuracy, R², or NDCG by query. `groups`: a ranking's queries."""
         from sklearn.metrics import accuracy_score, r2_score
 
-        if self.scoring is not None and self.task_ != "ranking":
+        check_is_fitted(self)
+        if self.task_ == "ranking" and not callable(self.scoring):
+            return self._ndcg(X, y, groups)
+        if self.scoring is not None:
             return float(scorer_of(self.scoring)(self, X, y))
         return float((accuracy_score if self._predicts_classes() else r2_score)(y, self.predict(X)))
 
@@ -114,6 +117,15 @@ class Tuner(BaseEstimator):  # type: ignore[misc]
             raise InputError(f"budget={self.budget!r}", hint="a number of CPU seconds above 0")
         if self.trials is not None and self.trials < 1:
             raise InputError(f"trials={self.trials!r}", hint="at least 1, or None for no limit but the budget")
+
+    def _ndcg(self, X: Any, y: Any, queries: Any) -> float:
+        if queries is None:
+            raise ValueError("a ranking is scored by query: score(X, y, groups=query_ids), or a function as scoring=")
+        try:
+            truth, order = truth_of_ranking(X, y, queries)
+        except InputError as error:
+            raise ValueError(str(error)) from error
+        return scoring_of(self.scoring, truth)(np.arange(len(order)), self.predict(X)[order])
 
     def _predicted(self, X: Any) -> npt.NDArray[np.float64]:
         check_is_fitted(self)

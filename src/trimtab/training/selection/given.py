@@ -57,7 +57,8 @@ def given(x: Any, y: Any, groups: Any, kind: Kind, wishes: Wishes) -> Given:
     table = to_table(x)
     values = _target(y, len(table))
     task, codes, classes = _coded(values, kind)
-    numbers = _group_numbers(groups, len(table), task)
+    numbers = None if groups is None else _group_numbers(groups, len(table))
+    _require_groups(numbers, task, wishes)
     splits = None if wishes.cv is None else _splits(wishes.cv, values, numbers)
     order, is_ordered = _order(table, numbers, splits, wishes)
     texts = learn_texts(table)
@@ -71,6 +72,15 @@ def given(x: Any, y: Any, groups: Any, kind: Kind, wishes: Wishes) -> Given:
     if moved is not None:
         folds_from(moved)  # says at once what is wrong with them
     return Given(rows, order, layout, moved, table.schema, texts, truth)
+
+
+def truth_of_ranking(x: Any, y: Any, queries: Any) -> tuple[Truth, Places]:
+    """What a ranking is scored against, and the user's row at each place of it: those of a query lie together."""
+    values = _target(y, len(to_table(x)))
+    numbers = _group_numbers(queries, len(values))
+    order = np.argsort(numbers, kind="stable")
+    rows = functools.partial(_rows_of, x, order)
+    return Truth("ranking", _relevances(values)[order], np.empty(0), rows, values[order], numbers[order]), order
 
 
 def _rows_of(x: Any, order: Places, places: Places) -> Any:
@@ -160,18 +170,26 @@ def _relevances(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     return found
 
 
-def _group_numbers(groups: Any, count: int, task: Task) -> Places | None:
+def _require_groups(groups: Places | None, task: Task, wishes: Wishes) -> None:
     if groups is None:
         if task == "ranking":
             raise InputError("a ranking needs groups: the query of each row", hint="fit(X, y, groups=query_ids)")
-        return None
+        return
+    if wishes.time is not None:  # a cut in time goes through groups
+        raise InputError(
+            "groups and time= cannot both decide which rows confirm",
+            hint="leave one out; or, without time=, give cv= folds of whole groups of which the last is the latest",
+        )
+    count = int(groups.max()) + 1
+    if count < LEAST_GROUPS:
+        raise InputError(f"there are {count} groups, at least {LEAST_GROUPS} are needed", hint="or give cv=")
+
+
+def _group_numbers(groups: Any, count: int) -> Places:
     found = np.asarray(groups.to_numpy() if hasattr(groups, "to_numpy") else groups)
     if found.shape != (count,):
         raise InputError(f"groups has the shape {found.shape}, X has {count} rows", hint="one group for each row")
-    names, numbers = np.unique(found, return_inverse=True)
-    if len(names) < LEAST_GROUPS:
-        raise InputError(f"there are {len(names)} groups, at least {LEAST_GROUPS} are needed", hint="or give cv=")
-    return cast(Places, numbers.astype(np.int64))
+    return cast(Places, np.unique(found, return_inverse=True)[1].astype(np.int64))
 
 
 def _splits(cv: Any, y: npt.NDArray[Any], groups: Places | None) -> list[tuple[Places, Places]]:
