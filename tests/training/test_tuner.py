@@ -191,6 +191,27 @@ def test_groups_and_time_decide_which_rows_confirm() -> None:
     assert all(train.max() < valid.min() for train, valid in in_time.search)
 
 
+@pytest.mark.parametrize("sizes", [[900, *[10] * 20], [10] * 9 + [9000], [2**place for place in range(12)]])
+def test_groups_of_very_different_sizes_leave_no_fold_empty(sizes: list[int]) -> None:
+    groups = np.repeat(np.arange(len(sizes)), sizes)
+    layout = Layout(np.zeros(len(groups)), groups)
+    for affordable in (1.0, 9.0):
+        folds = folds_of(layout, affordable)
+        kept = [folds.holdout, *(places for fold in folds.search for places in fold)]
+        assert all(len(places) for places in kept)
+        for train, valid in folds.search:
+            assert not set(groups[train]) & set(groups[valid])
+            assert not set(groups[np.concatenate([train, valid])]) & set(groups[folds.holdout])
+
+
+def test_one_large_group_among_small_ones_can_be_learned_from() -> None:
+    x = np.random.default_rng(0).normal(size=(1000, 3))
+    groups = np.r_[np.zeros(800, int), np.repeat(np.arange(1, 21), 10)]
+    tuner = quick(task="regression").fit(x, x[:, 0], groups=groups)
+    assert tuner.report_.trials == 2
+    assert tuner.score(x, x[:, 0]) > 0.8
+
+
 def test_rare_classes_are_spread_over_all_folds() -> None:
     y = (np.arange(1000) % 100 == 0).astype(float)
     folds = folds_of(Layout(y))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -39,7 +40,7 @@ class Layout:
         return len(self.y)
 
     def pieces(self, places: Places, count: int) -> Places:
-        """The number of its piece for each place; pieces are of nearly equal size."""
+        """The number of its piece for each place; pieces are as equal in size as whole groups allow."""
         if self.is_ordered:
             return np.arange(len(places)) * count // max(1, len(places))
         if self.groups is not None:
@@ -49,6 +50,10 @@ class Layout:
         numbers[np.argsort(self.y[places], kind="stable")] = np.arange(len(places)) % count
         return numbers
 
+    def most(self, places: Places, count: int) -> int:
+        """As many pieces as are wanted, or as there are groups."""
+        return count if self.groups is None else min(count, len(np.unique(self.groups[places])))
+
     def parts(self, places: Places, count: int) -> list[Places]:
         """The places of each piece."""
         numbers = self.pieces(places, count)
@@ -56,9 +61,15 @@ class Layout:
 
 
 def _by_group(groups: Places, count: int) -> Places:
+    """The largest groups first, each to the piece with the fewest rows: a huge one leaves no piece without any."""
     starts = np.flatnonzero(np.diff(groups, prepend=groups[0] - 1)) if len(groups) else np.empty(0, np.int64)
     sizes = np.diff(starts, append=len(groups))
-    return np.repeat(starts * count // max(1, len(groups)), sizes)
+    numbers = np.empty(len(sizes), np.int64)
+    loads = [(0, piece) for piece in range(count)]
+    for group in np.argsort(-sizes, kind="stable"):
+        rows, numbers[group] = loads[0]
+        heapq.heapreplace(loads, (rows + int(sizes[group]), int(numbers[group])))
+    return np.repeat(numbers, sizes)
 
 
 def folds_of(layout: Layout, affordable: float = math.inf) -> Folds:
@@ -66,7 +77,9 @@ def folds_of(layout: Layout, affordable: float = math.inf) -> Folds:
     train, holdout = _without(layout, np.arange(len(layout)), HOLDOUT_PIECES, HOLDOUT_PIECES - 1)
     wanted = 1 if layout.is_ordered or len(layout) >= FEW_ROWS else 3 if len(layout) >= FEWER_ROWS else 5
     if affordable < wanted or wanted == 1:
-        return Folds((_without(layout, train, HOLDOUT_PIECES, HOLDOUT_PIECES - 1),), holdout)
+        pieces = layout.most(train, HOLDOUT_PIECES)
+        return Folds((_without(layout, train, pieces, pieces - 1),), holdout)
+    wanted = layout.most(train, wanted)
     return Folds(tuple(_without(layout, train, wanted, fold) for fold in range(wanted)), holdout)
 
 
