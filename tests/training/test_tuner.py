@@ -212,6 +212,12 @@ def test_one_large_group_among_small_ones_can_be_learned_from() -> None:
     assert tuner.score(x, x[:, 0]) > 0.8
 
 
+def test_a_fold_of_one_group_can_be_compared_on() -> None:
+    x = np.random.default_rng(0).normal(size=(6000, 3))
+    tuner = quick(task="regression").fit(x, x[:, 0], groups=np.arange(6000) // 600)
+    assert tuner.report_.trials == 2
+
+
 def test_rare_classes_are_spread_over_all_folds() -> None:
     y = (np.arange(1000) % 100 == 0).astype(float)
     folds = folds_of(Layout(y))

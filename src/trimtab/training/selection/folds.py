@@ -43,7 +43,8 @@ class Layout:
         """The number of its piece for each place; pieces are as equal in size as whole groups allow."""
         if self.is_ordered:
             return np.arange(len(places)) * count // max(1, len(places))
-        if self.groups is not None:
+        # The rows of a single group are spread: a fold that scores nothing else could not be compared on otherwise.
+        if self.groups is not None and self.most(places, 2) > 1:
             return _by_group(self.groups[places], count)
         numbers = np.empty(len(places), np.int64)
         # Every so many rows along the order of y: each piece has its share of every class, or of every size of value.
