@@ -238,6 +238,21 @@ def test_the_users_last_fold_confirms_and_no_other_sees_its_rows() -> None:
     assert report.trials == 2
 
 
+def test_a_number_of_folds_suits_the_task_and_not_the_type_of_the_target() -> None:
+    x = np.random.default_rng(0).normal(size=(300, 3))
+    amounts = np.round(x[:, 0] * 1000).astype(int)
+    assert quick(task="regression", cv=5).fit(x, amounts).report_.trials == 2
+    rare = np.arange(300) >= 280  # sorted: only folds that are spread by class hold it
+    assert quick(cv=5).fit(x, rare.astype(float)).report_.trials == 2
+
+
+def test_a_few_groups_suffice_for_the_users_own_folds() -> None:
+    x, groups = np.random.default_rng(0).normal(size=(300, 3)), np.arange(300) // 60
+    with pytest.raises(ValueError, match="5 groups, at least 10 are needed"):
+        quick(task="regression").fit(x, x[:, 0], groups=groups)
+    assert quick(task="regression", cv=GroupKFold(4)).fit(x, x[:, 0], groups=groups).report_.trials == 2
+
+
 def test_what_would_not_fit_into_memory_is_refused_before_it_is_trained() -> None:
     small = predicted_bytes(10_000, 20, 2, ModelPlan())
     large = predicted_bytes(10_000, 20_000, 2, ModelPlan(leaves=255, max_bin=1023))

@@ -59,7 +59,7 @@ def given(x: Any, y: Any, groups: Any, kind: Kind, wishes: Wishes) -> Given:
     task, codes, classes = _coded(values, kind)
     numbers = None if groups is None else _group_numbers(groups, len(table))
     _require_groups(numbers, task, wishes)
-    splits = None if wishes.cv is None else _splits(wishes.cv, values, numbers)
+    splits = None if wishes.cv is None else _splits(wishes.cv, values, numbers, task)
     order, is_ordered = _order(table, numbers, splits, wishes)
     texts = learn_texts(table)
     ordered = texts.numbers(table).take(pa.array(order))
@@ -181,7 +181,7 @@ def _require_groups(groups: Places | None, task: Task, wishes: Wishes) -> None:
             hint="leave one out; or, without time=, give cv= folds of whole groups of which the last is the latest",
         )
     count = int(groups.max()) + 1
-    if count < LEAST_GROUPS:
+    if wishes.cv is None and count < LEAST_GROUPS:
         raise InputError(f"there are {count} groups, at least {LEAST_GROUPS} are needed", hint="or give cv=")
 
 
@@ -192,11 +192,11 @@ def _group_numbers(groups: Any, count: int) -> Places:
     return cast(Places, np.unique(found, return_inverse=True)[1].astype(np.int64))
 
 
-def _splits(cv: Any, y: npt.NDArray[Any], groups: Places | None) -> list[tuple[Places, Places]]:
+def _splits(cv: Any, y: npt.NDArray[Any], groups: Places | None, task: Task) -> list[tuple[Places, Places]]:
     """The folds of whatever scikit-learn takes for `cv`, once: a splitter may draw others the next time."""
     from sklearn.model_selection import check_cv
 
-    found = check_cv(cv, y, classifier=y.dtype.kind in "OUSbiu")
+    found = check_cv(cv, y, classifier=task in ("binary", "multiclass"))
     return [(np.asarray(one), np.asarray(two)) for one, two in found.split(np.zeros((len(y), 1)), y, groups)]
 
 
