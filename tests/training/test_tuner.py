@@ -72,6 +72,48 @@ def test_free_text_alone_can_be_learned_from() -> None:
     assert tuner.score(frame[["review"]][300:], y[300:]) > 0.95
 
 
+def test_text_in_which_one_word_only_occurs_twice_can_be_learned_from() -> None:
+    y = np.arange(120) % 2 == 0
+    review = [f"w{place}a w{place}b same{' !' * int(is_good)}" for place, is_good in enumerate(y)]
+    frame = pd.DataFrame({"review": review})
+    assert quick().fit(frame, y).predict(frame).shape == y.shape
+
+
+def test_bins_of_numbers_are_categories() -> None:
+    number = np.random.default_rng(0).normal(size=300)
+    frame = pd.DataFrame({"bin": pd.cut(number, 12), "quarter": pd.qcut(number, 4)})
+    frame.loc[:4, "bin"] = None
+    tuner = quick(task="regression").fit(frame, number)
+    assert tuner.score(frame[5:], number[5:]) > 0.9
+    assert np.allclose(tuner.predict(frame[5:20]), tuner.predict(frame)[5:20])
+
+
+def test_columns_that_hold_nothing_when_predicting_are_missing_values() -> None:
+    frame, y = table(200)
+    tuner = quick(task="regression").fit(frame, y)
+    for nothing in (None, np.nan, pd.NaT):
+        empty = pd.DataFrame({name: [nothing] * 3 for name in frame})
+        assert np.isfinite(tuner.predict(empty)).all()
+        no_times = frame[:3].assign(day=[nothing] * 3)
+        assert np.isfinite(tuner.predict(no_times)).all()
+
+
+@pytest.mark.parametrize(
+    ("y", "groups", "said"),
+    [
+        (pd.Series(["a", "b", pd.NA] * 40, dtype="string"), None, "y contains NaN"),
+        (pd.Series([1, 2, pd.NA] * 40, dtype="Int64"), None, "y contains NaN"),
+        (np.arange(120) % 2, np.array(["a", None] * 60, object), "groups has missing values"),
+        (np.arange(120) % 2, pd.Series(["a", pd.NA] * 60, dtype="string"), "groups has missing values"),
+        (np.arange(120) % 2, np.r_[np.nan, np.arange(119.0)], "groups has missing values"),
+        (np.arange(120) % 2, np.array(["a", 1] * 60, object), "groups has values of several types"),
+    ],
+)
+def test_targets_and_groups_that_are_missing_are_named(y: Any, groups: Any, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        quick().fit(np.ones((120, 2)), y, groups=groups)
+
+
 def test_the_report_names_the_oracle_and_the_multiple_that_the_search_cost() -> None:
     x, y = load_breast_cancer(return_X_y=True)
     report = quick(trials=4).fit(x, y).report_

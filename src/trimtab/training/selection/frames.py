@@ -67,8 +67,7 @@ def _usable(table: pa.Table) -> pa.Table:
     """The same with plain numbers, and categories as words; what holds nothing at all is a number that is missing."""
     for place, field in enumerate(table.schema):
         if pa.types.is_dictionary(field.type):
-            words = table.column(place).cast(field.type.value_type).cast(pa.string())
-            table = table.set_column(place, field.name, words)
+            table = table.set_column(place, field.name, _words(table.column(place)))
         elif pa.types.is_null(field.type):
             table = table.set_column(place, field.name, pa.nulls(len(table), pa.float64()))
         elif not is_usable(field):
@@ -80,11 +79,26 @@ def _usable(table: pa.Table) -> pa.Table:
     return table
 
 
+def _words(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The texts of categories."""
+    try:
+        return column.cast(column.type.value_type).cast(pa.string())
+    except pa.ArrowNotImplementedError:  # such as the intervals of pandas.cut
+        return pa.chunked_array([_printed(one) for one in column.chunks], pa.string())
+
+
+def _printed(column: pa.DictionaryArray) -> pa.Array:
+    texts = pa.array([None if one is None else str(one) for one in column.dictionary.to_pylist()], pa.string())
+    return pa.DictionaryArray.from_arrays(column.indices, texts).cast(pa.string())
+
+
 def like(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """A table to predict for, with the column types that were learned from."""
     columns = {}
     for place, field in enumerate(schema):
         values = table.column(place)
         is_other = values.type != field.type and is_number(field.type) and not is_number(values.type)
+        if values.null_count == len(values):  # whatever the type that a frame gives to nothing
+            values = pa.nulls(len(values), field.type)
         columns[field.name] = values.cast(field.type) if is_other else values
     return pa.table(columns)

@@ -106,9 +106,14 @@ def _target(y: Any, count: int) -> npt.NDArray[Any]:
         raise ValueError(f"X has {count} rows and y has {len(values)}")
     if values.dtype.kind == "f":
         assert_all_finite(values, input_name="y")
-    elif values.dtype.kind == "O" and any(one is None or one != one for one in values):
+    elif values.dtype.kind == "O" and any(map(_is_missing, values)):
         raise ValueError("Input y contains NaN: drop the rows whose target is missing")
     return np.asarray(values)
+
+
+def _is_missing(one: Any) -> bool:
+    differs = one != one
+    return one is None or differs is one or bool(differs)  # pandas' NA compares to NA, which is neither
 
 
 def _coded(values: npt.NDArray[Any], kind: Kind) -> tuple[Task, npt.NDArray[np.float64], npt.NDArray[Any]]:
@@ -189,7 +194,12 @@ def _group_numbers(groups: Any, count: int) -> Places:
     found = np.asarray(groups.to_numpy() if hasattr(groups, "to_numpy") else groups)
     if found.shape != (count,):
         raise InputError(f"groups has the shape {found.shape}, X has {count} rows", hint="one group for each row")
-    return cast(Places, np.unique(found, return_inverse=True)[1].astype(np.int64))
+    if found.dtype.kind in "fOM" and any(map(_is_missing, found)):
+        raise InputError("groups has missing values", hint="drop those rows, or name a group for each")
+    try:
+        return cast(Places, np.unique(found, return_inverse=True)[1].astype(np.int64))
+    except TypeError:  # such as numbers among words
+        raise InputError("groups has values of several types", hint="make all of them words, or numbers") from None
 
 
 def _splits(cv: Any, y: npt.NDArray[Any], groups: Places | None, task: Task) -> list[tuple[Places, Places]]:

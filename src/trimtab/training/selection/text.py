@@ -36,7 +36,10 @@ class Texts:
 
 
 def learn_texts(table: pa.Table) -> Texts:
-    """The columns of a table that hold free text, each with a model of its words."""
+    """The columns of a table that hold free text, each with a model of its words.
+
+    The words are those of all rows, the holdout's included; the target is not looked at.
+    """
     return Texts({name: _topics(_filled(table.column(name))) for name in table.column_names if is_text(table, name)})
 
 
@@ -69,6 +72,8 @@ def _topics(words: list[str]) -> Any:
     try:
         width = vectors.fit_transform(words).shape[1]
     except ValueError:  # no word occurs twice
+        width = 0
+    if width < 2:  # nothing to reduce
         vectors = TfidfVectorizer(analyzer="char", ngram_range=(1, 2), max_features=MOST_WORDS)
         width = vectors.fit_transform(words).shape[1]
     return make_pipeline(vectors, TruncatedSVD(min(TOPICS, width - 1), random_state=0)).fit(words)
