@@ -34,7 +34,7 @@ class Fit:
 
 
 class Fits:
-    """The fits of one table. The holdout is neither encoded nor predicted before a plan is confirmed on it."""
+    """The fits of one table. Apart from the words of free text, nothing of the holdout is read before a plan is confirmed."""
 
     def __init__(self, everything: Pool, folds: Folds, loss: str, threads: int) -> None:
         self._everything, self.rows, self.folds = everything, everything.dataset, folds

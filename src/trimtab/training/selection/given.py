@@ -204,8 +204,10 @@ def _group_numbers(groups: Any, count: int) -> Places:
 
 def _splits(cv: Any, y: npt.NDArray[Any], groups: Places | None, task: Task) -> list[tuple[Places, Places]]:
     """The folds of whatever scikit-learn takes for `cv`, once: a splitter may draw others the next time."""
-    from sklearn.model_selection import check_cv
+    from sklearn.model_selection import GroupKFold, check_cv
 
+    if isinstance(cv, int) and groups is not None:
+        cv = GroupKFold(cv)  # scikit-learn's own reading of a number would cut groups
     found = check_cv(cv, y, classifier=task in ("binary", "multiclass"))
     return [(np.asarray(one), np.asarray(two)) for one, two in found.split(np.zeros((len(y), 1)), y, groups)]
 
