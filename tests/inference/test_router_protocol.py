@@ -236,6 +236,15 @@ def test_the_body_of_a_careful_client_is_asked_for_when_its_turn_comes(before: i
             False,
             b"HTTP/1.1 304 Not Modified\r\ncontent-length: 9\r\n\r\n" + OK,
         ),
+        *(
+            (
+                b"HTTP/1.1 %s\r\netag: 1\r\ntransfer-encoding: chunked\r\n\r\n%s" % (status, body),
+                False,
+                b"HTTP/1.1 %s\r\netag: 1\r\n\r\n%s" % (status, OK),
+            )
+            for status in (b"304 Not Modified", b"204 No Content")
+            for body in (b"", b"0\r\n\r\n", b"2\r\nok\r\n0\r\n\r\n")
+        ),
         (b"HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n" + OK, False, OK + OK),
         (
             b"HTTP/1.1 200 OK\r\nconnection: close, x-own\r\nx-own: 1\r\nserver: y\r\ncontent-length: 2\r\n\r\nok",
@@ -268,9 +277,11 @@ def test_the_answer_to_a_head_has_no_body_to_wait_for() -> None:
 
 
 def test_an_old_client_gets_no_chunks() -> None:
-    answer = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"
-    got = play(lambda: asked(Backend(answer), b"GET / HTTP/1.0\r\nhost: x\r\n\r\n"))
+    head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+    got = play(lambda: asked(Backend(head + b"2\r\nok\r\n0\r\n\r\n"), b"GET / HTTP/1.0\r\nhost: x\r\n\r\n"))
     assert got == b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\nok"
+    got = play(lambda: asked(Backend(head), b"HEAD / HTTP/1.0\r\nhost: x\r\n\r\n"))
+    assert got == b"HTTP/1.1 200 OK\r\n\r\n"
 
 
 @pytest.mark.parametrize(

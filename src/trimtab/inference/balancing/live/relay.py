@@ -70,11 +70,13 @@ class Relay:
         codings = [value.lower() for name, value in self._headers if name.lower() == b"transfer-encoding"]
         if codings not in ([], [b"chunked"]):
             raise BrokenAnswer("its transfer coding is not known")
-        self._is_chunked = bool(codings)
-        is_bare = self._is_head or self.status in (204, 304)
+        is_empty = self.status in (204, 304)
+        is_bare = self._is_head or is_empty
+        self._is_chunked = bool(codings) and not is_empty
         self.ends_client = not is_bare and not self._has_length and not (self._is_chunked and self._takes_chunks)
         self._out.append(self._head())
-        self.is_done = self._is_head  # and its connection is not used again: the parser waits for a body
+        # And its connection is not used again: the parser, or the backend, may take it to have a body.
+        self.is_done = self._is_head or (is_empty and bool(codings))
 
     def on_body(self, body: bytes) -> None:
         if self.is_done:
@@ -95,7 +97,7 @@ class Relay:
         kept = [*end_to_end(self._headers), *(one for one in self._headers if one[0].lower() == b"content-length")]
         if self.ends_client:
             kept.append((b"connection", b"close"))
-        elif self._is_chunked:
+        elif self._is_chunked and self._takes_chunks:
             kept.append((b"transfer-encoding", b"chunked"))
         lines = [b"HTTP/1.1 %d %s" % (self.status, self._reason), *(name + b": " + value for name, value in kept)]
         return b"\r\n".join(lines) + b"\r\n\r\n"
