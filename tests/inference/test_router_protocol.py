@@ -342,3 +342,28 @@ def test_a_client_that_does_not_read_holds_its_backend_back_and_loses_nothing() 
     assert held < 4_000_000
     assert answer.endswith(b"x" + OK)
     assert len(answer) > size
+
+
+def test_clients_that_do_not_read_are_cut_off_and_their_backend_is_not_blamed() -> None:
+    size = 40_000_000
+    backend = Backend(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % size + b"x" * size)
+    settings = Settings(try_seconds=0.5, health_path="/last", health_seconds=60.0)
+
+    async def scenario() -> tuple[Router, bytes]:
+        async with connected(backend, settings=settings) as (router, reader, writer):
+            while not router.is_healthy(router.backends[0]):
+                await asyncio.sleep(0.01)
+            others = [await asyncio.open_connection("127.0.0.1", router.port) for _ in range(3)]
+            for _, one in others:
+                one.write(b"GET /" + HOST + b"\r\n")
+            while router.counts.events["client gone"] < len(others):
+                await asyncio.sleep(0.01)
+            for _, one in others:
+                one.close()
+            writer.write(LAST)
+            return router, await reader.read(-1)
+
+    router, answer = play(scenario)
+    assert answer == OK
+    assert router.counts.events["client too slow"] == 3
+    assert not router.counts.events["timed out"] + router.counts.events["ejected"]

@@ -136,6 +136,11 @@ class Turn:
     def give_up(self, before: int) -> None:
         """End the attempts that began before a look."""
         for connection in [one for one in self._legs if one.look < before]:
+            if connection is self._winner and self.client.is_paused:
+                # Held back because the client does not read: the backend is not to blame.
+                self.router.counts.events["client too slow"] += 1
+                self.client.abort()
+                return
             connection.drop()
             self.failed(connection, "timed out", may_be_done=True)
 
