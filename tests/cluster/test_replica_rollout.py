@@ -38,14 +38,14 @@ class Run:
         self.replicas.begin(text)
         self.now = 1000.0
 
-    def turns(self, count: int, seconds: float = 0.2) -> int:
+    def turns(self, count: int, seconds: float = 0.2, status: int = 200) -> int:
         wanted = 0
         for _ in range(count):
             for _ in range(3):
                 self.now += 5.0
                 self.replicas.observe(self.now, 20.0, 2.0)
             for _ in range(100):
-                self.replicas.heard(200, seconds)
+                self.replicas.heard(status, seconds)
             self.replicas.judge(self.now)
             wanted = self.replicas.desired(self.now, 10, 0)
         return wanted
@@ -65,6 +65,13 @@ def test_a_candidate_decides_nothing_until_it_has_been_in_shadow(tmp_path: Path,
     last = list(ledger.events(RolloutMoved))[-1].event
     assert last.facts == {"asked": 4, "differed": 4}
     assert "+2.00" in last.because
+
+
+def test_it_goes_back_when_clients_wait_too_long_and_leave(tmp_path: Path, ledger: SqlLedger) -> None:
+    run = Run(ledger, tmp_path / "replicas.py", always(10))
+    run.replicas.take(always(8))
+    assert run.turns(30, seconds=0.4, status=499) == 8  # not longer than is allowed
+    assert run.turns(30, seconds=0.6, status=499) == 10
 
 
 def test_it_goes_back_when_requests_are_late_and_is_not_tried_again(tmp_path: Path, ledger: SqlLedger) -> None:

@@ -63,6 +63,15 @@ def test_a_block_without_traffic_is_no_evidence() -> None:
     assert canary.facts()["slower_share"] == pytest.approx(2 / 3)  # what never ended was slow
 
 
+def test_a_request_whose_client_left_never_ended() -> None:
+    canary, slot = Canary(P99, Pace(), 0), Slot(True, arrived=2)
+    canary.open(slot)
+    canary.heard(499, 0.0)
+    assert slot.requests == 2
+    canary.heard(200, 0.0)
+    assert slot.slow(P99) == 0.5
+
+
 def test_both_are_asked_for_each_request_and_one_is_heeded() -> None:
     always_first = f"{PICK.head}\n    state[0] += 1\n    return state[0]\n"
     pair = Pair(compile_program(LEAST_REQUEST, PICK), compile_program(always_first, PICK))

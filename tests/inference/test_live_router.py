@@ -174,6 +174,22 @@ def test_half_an_answer_is_never_taken_for_a_whole_one() -> None:
     play(scenario)
 
 
+def test_who_listens_hears_of_clients_that_left_without_an_answer() -> None:
+    async def scenario() -> None:
+        async with routed("hang", settings=replace(SETTINGS, try_seconds=20.0)) as (router, _, client):
+            heard: list[tuple[int, float]] = []
+            router.counts.listeners.append(lambda status, seconds: heard.append((status, seconds)))
+            with pytest.raises(httpx.ReadTimeout):
+                await client.get("/x", timeout=0.3)
+            while router.in_flight:
+                await asyncio.sleep(0.01)
+            ((status, seconds),) = heard
+            assert status == 499
+            assert seconds > 0.0
+
+    play(scenario)
+
+
 def test_a_hedge_overtakes_a_slow_backend() -> None:
     async def scenario() -> None:
         settings = replace(SETTINGS, hedge_seconds=0.05, try_seconds=20.0)

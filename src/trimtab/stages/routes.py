@@ -115,6 +115,8 @@ class Routes:
 
         def heard(status: int, seconds: float) -> None:
             nonlocal total
+            if status == 499:  # the client left
+                return
             total += 1
             seen.append(seconds if status < 500 else math.inf)
 

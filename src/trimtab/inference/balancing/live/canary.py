@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from trimtab.core.statistics import lower_bound
+from trimtab.inference.balancing.live.counts import CLIENT_LEFT
 
 LEVEL = 0.05  # chance of rolling back a candidate that is no worse; both measures together
 BET = 0.7  # weights of the ranks: i ** -BET
@@ -93,7 +94,9 @@ class Canary:
         del self._slots[: -4 * self.slots_a_block]
 
     def heard(self, status: int, seconds: float) -> None:
-        """A request was answered: it counts for the slot that it began in."""
+        """A request was answered: it counts for the slot that it began in. One whose client left never ended."""
+        if status == CLIENT_LEFT:
+            return
         began = time.monotonic() - seconds
         place = bisect.bisect_right(self._slots, began, key=lambda one: one.begins) - 1
         if place < 0 or began >= self._slots[place].ends:

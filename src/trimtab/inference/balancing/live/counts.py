@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 
 BUCKETS = tuple(round(0.0005 * 1.5**step, 6) for step in range(30))  # seconds: half a millisecond to a minute
+CLIENT_LEFT = 499  # no status of HTTP: listeners are told it where nobody waited for one
 
 
 class Counts:
@@ -28,6 +29,14 @@ class Counts:
         answers[status] = answers.get(status, 0) + 1
         self._took[bisect_left(BUCKETS, seconds)] += 1
         self._seconds += seconds
+        self._tell(status, seconds)
+
+    def left(self, seconds: float) -> None:
+        """A client went before it had its whole answer."""
+        self.events["client gone"] += 1
+        self._tell(CLIENT_LEFT, seconds)
+
+    def _tell(self, status: int, seconds: float) -> None:
         for listener in self.listeners:
             listener(status, seconds)
 

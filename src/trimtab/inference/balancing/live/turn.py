@@ -148,7 +148,7 @@ class Turn:
         """Nobody waits any more."""
         if self._is_over:
             return
-        self.router.counts.events["client gone"] += 1
+        self.router.counts.left(monotonic() - self._began)
         self._drop_others(None)
         self._reset()
 
