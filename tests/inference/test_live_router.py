@@ -10,8 +10,9 @@ from dataclasses import dataclass, field, replace
 import httpx
 import pytest
 
-from trimtab.adapters.programs import ProgramFault
+from trimtab.adapters.programs import ProgramFault, compile_program
 from trimtab.inference.balancing.live import Router, Settings
+from trimtab.inference.balancing.live.choice import Choice, chooser
 from trimtab.inference.balancing.signature import PICK
 
 SETTINGS = Settings(try_seconds=1.0, connect_seconds=5.0, health_seconds=0.0)
@@ -234,6 +235,40 @@ def test_policies_are_swapped_and_backends_come_and_go_under_load_without_a_loss
             await third.stop()
 
     play(scenario)
+
+
+def test_a_backend_that_leaves_at_once_ends_its_requests_and_then_makes_room() -> None:
+    async def scenario() -> None:
+        async with routed("slow", "answer") as (router, servers, client):
+            await router.swap(IN_ORDER)
+            under_way = asyncio.create_task(client.get("/x"))
+            while not servers[0].asked:
+                await asyncio.sleep(0.01)
+            await router.remove(router.backends[0], 0.0)
+            assert (await under_way).status_code == 200
+            await asyncio.sleep(0.1)
+            third = await Server().start()
+            router.add("127.0.0.1", third.port)
+            assert (await client.get("/x")).status_code == 200
+            assert third.asked == 1  # in the first place, it comes first
+            await third.stop()
+
+    play(scenario)
+
+
+def test_a_policy_is_told_only_of_backends_that_have_not_left() -> None:
+    choice = Choice()
+    for place in range(3):
+        choice.open(choice.add(), is_open=True)
+        assert choice.send(1.0) == place  # the only one that is open
+        choice.ended(place, 1.0, 10.0 if place == 0 else 2.0, True)
+        choice.open(place, is_open=False)
+    choice.remove(0)
+    for place in (1, 2):
+        choice.open(place, is_open=True)
+    last_if_so = f"{PICK.head}\n    state[0] += 1\n    return -state[0] if backends == 2 and size == 1 else state[0]\n"
+    choice.swap(chooser(compile_program(last_if_so, PICK)))
+    assert choice.send(20.0) == 2
 
 
 def test_backends_that_die_under_load_lose_nothing_that_may_be_repeated_and_nothing_is_done_twice() -> None:

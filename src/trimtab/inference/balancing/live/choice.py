@@ -70,7 +70,10 @@ def _greet(rows: Any, inputs: Any, own: Any, now: Any, mean: Any) -> Any:
     own[ARRIVED] = now
     own[PACE] += (1.0 / max(gap, 1e-6) - own[PACE]) * min(1.0, gap / DECAY_SECONDS)
     inputs[_SIZE], inputs[_PACE] = mean, own[PACE]
-    inputs[_ROUTERS], inputs[_BACKENDS] = 1.0, len(rows)
+    backends = 0
+    for place in range(len(rows)):
+        backends += rows[place, SLOTS] > 0.0  # one that left has none
+    inputs[_ROUTERS], inputs[_BACKENDS] = 1.0, backends
 
 
 @numba.njit(numba.void(_ROWS, _FLOATS, numba.i8, numba.f8), cache=True)
@@ -147,7 +150,6 @@ class Choice:
         """A place for one more backend, closed at first. Raises ValueError when there is none left."""
         if self._free:
             place = self._free.pop()
-            self._rows[place] = 0.0
             self._rows[place, SLOTS] = self._slots
             return place
         if len(self._rows) >= self._most:
@@ -159,6 +161,7 @@ class Choice:
 
     def remove(self, place: int) -> None:
         """Give up the place of a backend that has no request any more."""
+        self._rows[place] = 0.0
         self._free.append(place)
 
     def open(self, place: int, *, is_open: bool) -> None:

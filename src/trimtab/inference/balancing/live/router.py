@@ -130,12 +130,8 @@ class Router:
         backend = self._backends.pop(name)
         backend.is_leaving = True
         self.choice.open(backend.place, is_open=False)
-        deadline = asyncio.get_running_loop().time() + grace_seconds
-        while self.choice.outstanding(backend.place) and asyncio.get_running_loop().time() < deadline:
-            await asyncio.sleep(0.01)
+        await asyncio.wait([self.spawn(self._vacate(backend.place))], timeout=grace_seconds)
         backend.close()
-        if not self.choice.outstanding(backend.place):
-            self.choice.remove(backend.place)
 
     async def swap(self, source: str) -> None:
         """Route by another policy from now on. Raises ProgramFault; the old one stays then.
@@ -203,11 +199,18 @@ class Router:
         """A client's connection is gone."""
         self._clients.discard(client)
 
-    def spawn(self, work: Coroutine[None, None, None]) -> None:
+    def spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         """Do something apart."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _vacate(self, place: int) -> None:
+        """Give up a place after its last request, which may outlast the grace of a backend that leaves."""
+        while self.choice.outstanding(place):
+            await asyncio.sleep(0.01)
+        self.choice.remove(place)
 
     def _new_client(self) -> Client:
         client = Client(self)
