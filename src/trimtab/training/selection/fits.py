@@ -34,7 +34,7 @@ class Fit:
 
 
 class Fits:
-    """The fits of one table. Apart from the words of free text, nothing of the holdout is read before a plan is confirmed."""
+    """The fits of one table. Apart from words of free text, nothing of the holdout is read before the confirmation."""
 
     def __init__(self, everything: Pool, folds: Folds, loss: str, threads: int) -> None:
         self._everything, self.rows, self.folds = everything, everything.dataset, folds
