@@ -93,6 +93,14 @@ def test_a_patch_changes_what_it_is_for_and_leaves_the_rest(name: str) -> None:
         "for i in range(n):\n    d = x[i]\n    total += d\nprint(d)\n",  # the last one is used
         "for i in range(n):\n    total += f(x[i])\n",  # what f does with an array is not known
         "for i in range(n):\n    total = total * x[i]\n",
+        "for i in range(n):\n    total += x[i]\n    count += 1\n",  # n times, not once
+        "for i in range(n):\n    one = weight * 2\n    total += one\n",
+        "for _, row in rows.iterrows():\n    total += row['a']\n    count += 1\n",
+        "for i in range(n):\n    total = 0.0\n    total += x[i]\n    out[i] = total\n",  # begun anew
+        "for i in range(n):\n    out[i] = max(x[i], y[i], z[i])\n",  # np.maximum would write into z
+        "for i in range(n):\n    out[i] = max(*x[i], y[i])\n",
+        "for i in range(n):\n    out[i] = min(x[i], y[i], key=abs)\n",
+        "for i in range(n):\n    out[i] = math.log(x[i], base)\n",
         "torch.stack([codes[one : 2 * one] for one in at])\n",  # of different lengths
         "loader = DataLoader(rows, 32, collate_fn=mine)\n",
         "import gc\ngc.collect()\n",  # once

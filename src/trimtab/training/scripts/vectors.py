@@ -26,6 +26,7 @@ FUNCTIONS: Mapping[str, str] = {
     "abs": "np.abs", "np.abs": "np.abs", "math.fabs": "np.abs", "float": "np.float64", "max": "np.maximum",
     "min": "np.minimum",
 }  # fmt: skip
+OF_TWO = ("max", "min")  # all others are of one; a ufunc would write into one argument more
 
 
 def windows_at_once(module: cst.Module) -> cst.Module:
@@ -155,16 +156,23 @@ def _lines(block: cst.IndentedBlock, over: _Over) -> list[str]:
     """The statements that do the same at once. Raises _CannotVectorise."""
     lines: list[str] = []
     # What a turn hands on to the next, or has not made yet, must not be read.
-    barred = {target for one in block.body if (target := _sum_target(one) or _plain_target(one))}
+    sums = {name for one in block.body if (name := _sum_target(one))}
+    plain = {name for one in block.body if (name := _plain_target(one))}
+    if sums & plain:
+        raise _CannotVectorise  # a sum that each turn begins anew
+    barred, varying = sums | plain, {over.turn}
     for statement in block.body:
         if not isinstance(statement, cst.SimpleStatementLine) or len(statement.body) != 1:
             raise _CannotVectorise
         match statement.body[0]:
             case cst.AugAssign(target=cst.Name(value=name), operator=cst.AddAssign(), value=value):
+                if not varying.intersection(_names(value)):
+                    raise _CannotVectorise  # the same in each turn: not an array to sum
                 lines.append(f"{name} += np.sum({_whole(value, over, barred)}, axis=0)")
             case cst.Assign(targets=[cst.AssignTarget(target=cst.Name(value=name))], value=value):
                 text = _whole(value, over, barred)
                 barred.discard(name)
+                (varying.add if varying.intersection(_names(value)) else varying.discard)(name)
                 lines.append(f"{name} = {text}")
             case cst.Assign(targets=[cst.AssignTarget(target=cst.Subscript() as place)], value=value) if over.count:
                 name = _element(place, over)
@@ -219,6 +227,9 @@ def _whole(node: cst.BaseExpression, over: _Over, barred: set[str]) -> str:
         case cst.BinaryOperation(left=left, operator=operator, right=right):
             return f"({of(left)}{code(operator)}{of(right)})"
         case cst.Call(func=func, args=args) if code(func) in FUNCTIONS:
+            is_plain = all(one.keyword is None and not one.star for one in args)
+            if not is_plain or len(args) != (2 if code(func) in OF_TWO else 1):
+                raise _CannotVectorise
             return f"{FUNCTIONS[code(func)]}({', '.join(of(one.value) for one in args)})"
         case cst.Subscript():
             return _elements(node, over, barred)
