@@ -63,7 +63,10 @@ SOURCES = {
         "d = (np.asarray(x)[:n] - np.asarray(y)[:n])\ntotal += np.sum((d * d), axis=0)",
     ),
     "no-debugging": ("import gc\nfor step in range(9):\n    train()\n    gc.collect()\n", "    pass"),
-    "no-waiting-for-sums": ("import torch\nfor b in rows:\n    total += loss.item()\n", "total += loss.detach()"),
+    "no-waiting-for-sums": (
+        "import torch\nfor b in rows:\n    total += loss.item()\n",
+        "total = total + loss.detach()",
+    ),
     "early-stopping": ("model.fit(x, y, eval_set=[(a, b)])\n", "early_stopping(30, verbose=False)])"),
 }  # fmt: skip
 
@@ -155,6 +158,20 @@ def test_whole_arrays_come_out_as_their_elements_did() -> None:
         exec(one, names)
         told.append(names["made"])
     assert told[1] == pytest.approx(told[0], rel=1e-12)
+
+
+def test_a_sum_of_tensors_leaves_the_sums_kept_before_as_they_were() -> None:
+    torch = pytest.importorskip("torch")
+    source = (
+        "import torch\ntotal = 0\n"
+        "for loss in losses:\n    total += loss.item(); kept.append(total)\n    sums[where()] += loss.item()\n"
+    )
+    better = patched(source, PatchPlan(("no-waiting-for-sums",)))
+    assert "total = total + loss.detach(); kept" in better
+    assert "sums[where()] += loss.item()" in better  # where it is, is asked once
+    kept: list[float] = []
+    exec(better, {"losses": torch.tensor([1.0, 2.0, 3.0]), "kept": kept, "sums": [0.0], "where": lambda: 0})
+    assert [float(one) for one in kept] == [1.0, 3.0, 6.0]
 
 
 def test_edits_fit_once_or_not_at_all() -> None:

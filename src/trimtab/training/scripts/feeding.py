@@ -105,13 +105,17 @@ class _NoDebugging(cst.CSTTransformer):
 
 
 class _TensorSums(cst.CSTTransformer):
-    def leave_AugAssign(self, original_node: cst.AugAssign, updated_node: cst.AugAssign) -> cst.AugAssign:
+    def leave_AugAssign(self, original_node: cst.AugAssign, updated_node: cst.AugAssign) -> cst.BaseSmallStatement:
         item = m.Call(func=m.Attribute(value=m.Name(), attr=m.Name("item")), args=[])
-        if not isinstance(updated_node.operator, cst.AddAssign) or not m.matches(updated_node.value, item):
+        total = updated_node.target
+        is_sum = isinstance(updated_node.operator, cst.AddAssign) and m.matches(updated_node.value, item)
+        if not is_sum or m.findall(total, m.Call()):
             return updated_node
         call = cst.ensure_type(updated_node.value, cst.Call)
         function = cst.ensure_type(call.func, cst.Attribute).with_changes(attr=cst.Name("detach"))
-        return updated_node.with_changes(value=call.with_changes(func=function))
+        # `+=` on a tensor is in place: sums that were kept before would change with it.
+        made = cst.BinaryOperation(total, cst.Add(), call.with_changes(func=function))
+        return cst.Assign([cst.AssignTarget(total)], made, semicolon=updated_node.semicolon)
 
 
 def _is_rows(node: cst.CSTNode) -> bool:
