@@ -174,6 +174,20 @@ def test_a_sum_of_tensors_leaves_the_sums_kept_before_as_they_were() -> None:
     assert [float(one) for one in kept] == [1.0, 3.0, 6.0]
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        "model.fit(x, y, eval_set=[(a, b)])\nprint('auc', roc_auc_score(SCORED, guess))\n",
+        "held = [(a, b)]\nmodel.fit(x, y, eval_set=held)\nprint('accuracy', model.score(SCORED, f))\n",
+        "rows = lgb.Dataset(a, label=b)\nmodel = lgb.train(p, d, valid_sets=[d, rows])\nmodel.predict(SCORED)\n",
+        "import xgboost\nmodel = XGBClassifier()\nmodel.fit(x, y, eval_set=[(a, b)])\nmodel.predict(SCORED)\n",
+    ],
+)
+def test_rows_that_are_scored_do_not_stop_the_rounds(source: str) -> None:
+    assert "early-stopping" not in applicable(source.replace("SCORED", "a"))
+    assert "early-stopping" in applicable(source.replace("SCORED", "e"))
+
+
 def test_edits_fit_once_or_not_at_all() -> None:
     source = "a = 1\nb = 2\nb = 2\n"
     assert patched(source, PatchPlan(edits=(Edit("a = 1", "a = 3"),))) == "a = 3\nb = 2\nb = 2\n"

@@ -73,6 +73,33 @@ def renamed(call: cst.Call, names: Mapping[str, str]) -> cst.Call:
     )
 
 
+def names_in(node: cst.CSTNode) -> set[str]:
+    """The names in an expression; an attribute's is one too."""
+    return {cst.ensure_type(one, cst.Name).value for one in m.findall(node, m.Name())}
+
+
+def calls_in(module: cst.Module) -> list[cst.Call]:
+    """All calls."""
+    return [cst.ensure_type(one, cst.Call) for one in m.findall(module, m.Call())]
+
+
+def assigns_in(module: cst.Module) -> list[cst.Assign]:
+    """All assignments."""
+    return [cst.ensure_type(one, cst.Assign) for one in m.findall(module, m.Assign())]
+
+
+def imported(module: cst.Module) -> dict[str, str]:
+    """The library that each imported name comes from."""
+    found = {}
+    for one in m.findall(module, m.Import() | m.ImportFrom()):
+        assert isinstance(one, cst.Import | cst.ImportFrom)
+        source = code(one.module) if isinstance(one, cst.ImportFrom) and one.module is not None else ""
+        for alias in () if isinstance(one.names, cst.ImportStar) else one.names:
+            name = alias.evaluated_alias or alias.evaluated_name.split(".")[0]
+            found[name] = (source or alias.evaluated_name).split(".")[0]
+    return found
+
+
 def commas(args: list[cst.Arg]) -> list[cst.Arg]:
     """A comma behind each argument but the last, where one is missing."""
     comma = cst.Comma(whitespace_after=cst.SimpleWhitespace(" "))

@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+import re
+
 import libcst as cst
 from libcst import matchers as m
 
-from trimtab.training.scripts.calls import changed, code, keyword, name_of, named, with_keyword, without_keywords
+from trimtab.training.scripts.calls import (
+    assigns_in,
+    calls_in,
+    changed,
+    code,
+    imported,
+    keyword,
+    name_of,
+    named,
+    names_in,
+    with_keyword,
+    without_keywords,
+)
 
 ROWS = """
 class _RowsAtOnce({base}):
@@ -22,6 +36,7 @@ STOPS = {
     "HistGradientBoostingClassifier": ("early_stopping", "True"),
     "HistGradientBoostingRegressor": ("early_stopping", "True"),
 }  # fmt: skip
+SCORING = re.compile("score|predict|evaluat|error|loss|accuracy|auc|metric|mse|mae|decision_function", re.IGNORECASE)
 
 
 def rows_at_once(module: cst.Module) -> cst.Module:
@@ -30,7 +45,7 @@ def rows_at_once(module: cst.Module) -> cst.Module:
     if not sets:
         return module
     base = code(cst.ensure_type(sets[0], cst.Call).func)
-    held = {code(one.targets[0].target) for one in _assigns(module) if _is_rows(one.value)}
+    held = {code(one.targets[0].target) for one in assigns_in(module) if _is_rows(one.value)}
 
     def change(call: cst.Call) -> cst.Call:
         if _is_rows(call):
@@ -65,7 +80,12 @@ def no_waiting_for_sums(module: cst.Module) -> cst.Module:
 
 
 def early_stopping(module: cst.Module) -> cst.Module:
-    """Boosting with a validation set, and estimators that can, stop when their score no longer improves."""
+    """Boosting with a validation set, and estimators that can, stop when their score no longer improves.
+
+    Not where the rows that would stop it are scored as well: the score would be the best of all rounds.
+    """
+    scored = _scored(module)
+    is_leaking = any(_watched(call, module) & scored for call in calls_in(module))
     is_xgboost = "import xgboost" in module.code and "eval_set" in module.code
     stop = f"[__import__('lightgbm').early_stopping({PATIENCE}, verbose=False)]"
 
@@ -73,15 +93,53 @@ def early_stopping(module: cst.Module) -> cst.Module:
         name = name_of(call)
         if name in STOPS:
             return call if keyword(call, STOPS[name][0]) is not None else with_keyword(call, *STOPS[name])
-        if name in ("XGBClassifier", "XGBRegressor") and is_xgboost:
+        if name in ("XGBClassifier", "XGBRegressor") and is_xgboost and not is_leaking:
             is_set = keyword(call, "early_stopping_rounds") is not None
             return call if is_set else with_keyword(call, "early_stopping_rounds", str(PATIENCE))
-        is_held = keyword(call, "eval_set") is not None or keyword(call, "valid_sets") is not None
-        if name in ("fit", "train") and is_held and not is_xgboost and keyword(call, "callbacks") is None:
+        watched = _watched(call, module)
+        if (
+            name in ("fit", "train")
+            and watched
+            and not watched & scored
+            and not is_xgboost
+            and keyword(call, "callbacks") is None
+        ):
             return with_keyword(call, "callbacks", stop)
         return call
 
     return changed(module, change)
+
+
+def _scored(module: cst.Module) -> set[str]:
+    """The names that are given to what predicts or scores."""
+    calls = [one for one in calls_in(module) if SCORING.search(name_of(one))]
+    found = {name for call in calls for arg in call.args for name in names_in(arg.value)}
+    return found - {"self", *imported(module)}
+
+
+def _watched(call: cst.Call, module: cst.Module) -> set[str]:
+    """The names of the rows that a fit looks at in each round, as tables and as the data sets made of them."""
+    given = [rows for name in ("eval_set", "valid_sets") if (rows := keyword(call, name)) is not None]
+    if not given:
+        return set()
+    found: set[str] = set().union(*map(names_in, given))
+    assigns = [one for one in assigns_in(module) if isinstance(one.targets[0].target, cst.Name)]
+    for one in [*assigns, *assigns]:  # a list of data sets may be named as well
+        if names_in(one.targets[0].target) & found:
+            found |= _held(one.value)
+    return found
+
+
+def _held(node: cst.BaseExpression) -> set[str]:
+    """The names of the rows in a list or a data set; nothing of other expressions."""
+    if isinstance(node, cst.List | cst.Tuple):
+        return names_in(node)
+    if not m.matches(node, m.Call(func=named("Dataset", "Pool"))):
+        return set()
+    args = cst.ensure_type(node, cst.Call).args
+    return {
+        name for arg in args if arg.keyword is None or arg.keyword.value != "reference" for name in names_in(arg.value)
+    }
 
 
 class _NoDebugging(cst.CSTTransformer):
@@ -120,10 +178,6 @@ class _TensorSums(cst.CSTTransformer):
 
 def _is_rows(node: cst.CSTNode) -> bool:
     return m.matches(node, m.Call(func=named("TensorDataset")))
-
-
-def _assigns(module: cst.Module) -> list[cst.Assign]:
-    return [cst.ensure_type(one, cst.Assign) for one in m.findall(module, m.Assign())]
 
 
 def _after_imports(module: cst.Module, text: str) -> cst.Module:
