@@ -130,11 +130,31 @@ def test_calls_that_newer_libraries_renamed_are_mended() -> None:
         ("from sklearn.externals import joblib", "import joblib"),
         ("from sklearn.cross_validation import KFold", "from sklearn.model_selection import KFold"),
         (
-            "lgb.train(p, d, early_stopping_rounds=5, verbose_eval=False)",
-            "lgb.train(p, d, callbacks=[__import__('lightgbm').early_stopping(5)])",
+            "import lightgbm as lgb\nlgb.train(p, d, early_stopping_rounds=5, verbose_eval=False)",
+            "import lightgbm as lgb\nlgb.train(p, d, callbacks=[__import__('lightgbm').early_stopping(5)])",
         ),
     ):
         assert repaired(before).replace(" ** ", "**") == after
+
+
+def test_callbacks_are_given_to_lightgbm_alone() -> None:
+    fit, mended = (
+        "fit(x, y, early_stopping_rounds=5)\n",
+        "fit(x, y, callbacks=[__import__('lightgbm').early_stopping(5)])\n",
+    )
+    both = "import lightgbm as lgb\nimport xgboost as xgb\n"
+    for source in (both + "LGBMClassifier()." + fit, both + "self.model = lgb.LGBMRegressor()\nself.model." + fit,
+                   "from lightgbm import LGBMRegressor\ndef run(model):\n    model." + fit):  # fmt: skip
+        assert repaired(source) == source.replace(fit, mended)
+    for source in (
+        "import xgboost as xgb\nxgb.train(p, d, early_stopping_rounds=5, verbose_eval=False)\n",
+        both + "xgb.train(p, d, early_stopping_rounds=5, verbose_eval=False)\n",
+        both + "model = xgb.XGBClassifier()\nmodel." + fit,
+        "import catboost, lightgbm\nmodel = catboost.CatBoostClassifier()\nmodel." + fit,
+        both + "for model in models:\n    model." + fit,  # whose it is, is not known
+        "import lightgbm\n" + fit,  # a function of the script's own
+    ):
+        assert repaired(source) == source
 
 
 def test_whole_arrays_come_out_as_their_elements_did() -> None:

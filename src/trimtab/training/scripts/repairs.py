@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import libcst as cst
 from libcst import matchers as m
 
-from trimtab.training.scripts.calls import changed, code, keyword, name_of, renamed, with_keyword, without_keywords
+from trimtab.training.scripts.calls import (
+    assigns_in,
+    changed,
+    code,
+    imported,
+    keyword,
+    name_of,
+    renamed,
+    with_keyword,
+    without_keywords,
+)
 
 NUMPY: Mapping[str, str] = {  # gone since 1.24 or 2.0; a name with a dot stays numpy's
     "float": "float", "int": "int", "bool": "bool", "object": "object", "str": "str", "complex": "complex",
@@ -46,7 +57,8 @@ LIGHTGBM = "__import__('lightgbm')"
 
 def repaired(module: cst.Module) -> cst.Module:
     """The script with all of them mended."""
-    return changed(module, _mended).visit(_Names())
+    owners = _Owners.of(module)
+    return changed(changed(module, _mended), lambda call: _with_callbacks(call, owners)).visit(_Names())
 
 
 def _mended(call: cst.Call) -> cst.BaseExpression:
@@ -62,8 +74,6 @@ def _mended(call: cst.Call) -> cst.BaseExpression:
         case "mean_squared_error" if (squared := keyword(call, "squared")) is not None:
             plain = without_keywords(call, "squared")
             return _power(plain, "0.5") if code(squared) == "False" else plain
-        case "fit" | "train":
-            return _with_callbacks(call)
     return call
 
 
@@ -71,8 +81,36 @@ def _power(call: cst.Call, by: str) -> cst.BaseExpression:
     return cst.BinaryOperation(call, cst.Power(), cst.parse_expression(by))
 
 
-def _with_callbacks(call: cst.Call) -> cst.Call:
-    """LightGBM 4 takes early stopping and logging as callbacks only."""
+@dataclass(frozen=True)
+class _Owners:
+    """What a script trains with: its libraries by their names, and what is assigned to each name."""
+
+    libraries: Mapping[str, str]
+    values: Sequence[tuple[str, cst.BaseExpression]]
+
+    @staticmethod
+    def of(module: cst.Module) -> _Owners:
+        values = [(code(target.target), one.value) for one in assigns_in(module) for target in one.targets]
+        return _Owners(imported(module), values)
+
+    def is_lightgbm(self, owner: cst.BaseExpression) -> bool:
+        """Whether a library or a model is LightGBM's; where the source does not say whose it is, by the imports."""
+        if isinstance(owner, cst.Name) and owner.value in self.libraries:
+            return self.libraries[owner.value] == "lightgbm"
+        made = [value for name, value in self.values if name == code(owner)] or [owner]
+        kinds = [name_of(one) if isinstance(one, cst.Call) else "" for one in made]
+        if all(kind.startswith(("LGBM", "XGB", "CatBoost")) for kind in kinds):
+            return all(kind.startswith("LGBM") for kind in kinds)
+        used = set(self.libraries.values())
+        return "lightgbm" in used and not used & {"xgboost", "catboost"}
+
+
+def _with_callbacks(call: cst.Call, owners: _Owners) -> cst.Call:
+    """LightGBM 4 takes early stopping and logging as callbacks only; others still take them as they were."""
+    if name_of(call) not in ("fit", "train") or not isinstance(call.func, cst.Attribute):
+        return call
+    if not owners.is_lightgbm(call.func.value):
+        return call
     rounds, every = keyword(call, "early_stopping_rounds"), keyword(call, "verbose_eval")
     if keyword(call, "callbacks") is not None or (rounds is None and every is None):
         return call
