@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sklearn.datasets import load_breast_cancer
@@ -60,6 +61,47 @@ def test_a_layer_that_gives_as_many_features_as_it_takes_can_go() -> None:
 def test_layers_that_hang_together_in_unknown_ways_are_refused() -> None:
     with pytest.raises(ValueError, match="give the function a width and a depth"):
         scaled(nn.Sequential(nn.Linear(4, 8), nn.LSTM(8, 8), nn.Linear(8, 2)), Size(width=0.5))
+    with pytest.raises(ValueError, match="give the function a width and a depth"):
+        scaled(nn.Sequential(nn.Linear(4, 8), nn.LayerNorm((3, 8)), nn.Linear(8, 2)), Size(width=0.5))
+
+
+class Headed(nn.Module):  # type: ignore[misc, name-defined]
+    """Layers in a nested body, and a head beside it."""
+
+    def __init__(self, body: Any, head: Any) -> None:
+        super().__init__()
+        self.features, self.head = body, head
+
+    def forward(self, x: Any) -> Any:
+        return self.head(self.features(x).flatten(1))
+
+
+def shapes(module: object) -> list[tuple[int, ...]]:
+    return [tuple(one.shape[:2]) for one in module.parameters() if one.dim() > 1]  # type: ignore[attr-defined]
+
+
+def test_a_nested_body_is_narrowed_with_its_head() -> None:
+    body = nn.Sequential(nn.Linear(6, 32), nn.ReLU(), nn.Sequential(nn.Linear(32, 16), nn.LayerNorm(16), nn.ReLU()))
+    half = scaled(Headed(body, nn.Linear(16, 3)), Size(width=0.5))
+    assert shapes(half) == [(16, 6), (8, 16), (3, 8)]
+    assert half(torch.zeros(5, 6)).shape == (5, 3)
+
+
+def test_a_head_takes_the_places_of_fewer_channels() -> None:
+    body = nn.Sequential(
+        nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 16, 3, padding=1)
+    )
+    half = scaled(Headed(body, nn.Linear(16 * 16, 10)), Size(width=0.5))
+    assert shapes(half) == [(4, 1), (8, 4), (10, 8 * 16)]
+    assert half(torch.zeros(3, 1, 8, 8)).shape == (3, 10)
+
+
+def test_layers_that_are_not_defined_in_the_order_of_their_use_are_refused() -> None:
+    head_first = nn.ModuleDict({"head": nn.Linear(16, 3), "one": nn.Linear(5, 32), "two": nn.Linear(32, 16)})
+    shared = nn.Linear(8, 8)
+    for module in (head_first, nn.Sequential(nn.Linear(4, 8), shared, nn.ReLU(), shared, nn.Linear(8, 2))):
+        with pytest.raises(ValueError, match="give the function a width and a depth"):
+            scaled(module, Size(width=0.5))
 
 
 def test_a_function_is_called_with_shares_of_its_own_sizes() -> None:

@@ -104,32 +104,54 @@ def scaled(module: Any, size: Size) -> Any:
     before, after = 0, 0
     for parent, name, layer in places:
         if not _is_weighted(layer):
-            setattr(parent, name, _normed(layer, after or _features(layer)))
+            setattr(parent, name, type(layer)(_narrowed(_features(layer), before, after)))
             continue
         wide, out = _ends(layer)
-        new_in = wide if not before else wide // before * after  # a flattened image has many places a channel
+        new_in = _narrowed(wide, before, after)
         new_out = out if layer is weighted[-1] else max(1, round(out * size.width))
         setattr(parent, name, _identity() if layer in dropped else _resized(layer, new_in, new_out))
         before, after = out, new_out
     return module
 
 
+def _narrowed(wide: int, before: int, after: int) -> int:
+    """How many features a layer takes when the one before it gives `after` instead of `before` (0: there is none).
+
+    A flattened image has many places a channel. Raises ValueError when it is none of the two.
+    """
+    if before and wide % before:
+        raise ValueError(
+            f"a layer takes {wide} features and the one defined before it gives {before}: how they hang together is "
+            "not known: give the function a width and a depth"
+        )
+    return wide // before * after if before else wide
+
+
 def _layers(module: Any) -> Iterator[tuple[Any, str, Any]]:
-    """(parent, name, layer) of everything with weights, in order."""
-    for parent in module.modules():
-        for name, layer in parent.named_children():
-            if next(layer.parameters(recurse=False), None) is None:
-                continue
-            if not (_is_weighted(layer) or hasattr(layer, "num_features") or hasattr(layer, "normalized_shape")):
-                raise ValueError(
-                    f"a {type(layer).__name__} is not scaled, only Linear and Conv layers are: "
-                    "give the function a width and a depth"
-                )
-            yield parent, name, layer
+    """(parent, name, layer) of everything with weights, in the order of definition."""
+    paths = [(path, one) for path, one in module.named_modules(remove_duplicate=False) if _has_weights(one)]
+    if len({id(one) for _, one in paths}) < len(paths):
+        raise ValueError("a layer is used under two names: give the function a width and a depth")
+    for path, layer in paths:
+        if not (_is_weighted(layer) or _is_norm(layer)):
+            raise ValueError(
+                f"a {type(layer).__name__} is not scaled, only Linear and Conv layers are: "
+                "give the function a width and a depth"
+            )
+        parent, _, name = path.rpartition(".")
+        yield module.get_submodule(parent), name, layer
+
+
+def _has_weights(layer: Any) -> bool:
+    return next(layer.parameters(recurse=False), None) is not None
 
 
 def _is_weighted(layer: Any) -> bool:
     return hasattr(layer, "in_features") or (hasattr(layer, "in_channels") and layer.groups == 1)
+
+
+def _is_norm(layer: Any) -> bool:
+    return hasattr(layer, "num_features") or len(getattr(layer, "normalized_shape", ())) == 1
 
 
 def _ends(layer: Any) -> tuple[int, int]:
@@ -161,10 +183,6 @@ def _resized(layer: Any, wide: int, out: int) -> Any:
         return type(layer)(wide, out, bias=layer.bias is not None)
     kept = {name: getattr(layer, name) for name in ("kernel_size", "stride", "padding", "dilation", "padding_mode")}
     return type(layer)(wide, out, bias=layer.bias is not None, **kept)
-
-
-def _normed(layer: Any, features: int) -> Any:
-    return type(layer)(features)
 
 
 def _identity() -> Any:
