@@ -102,6 +102,10 @@ def test_a_patch_changes_what_it_is_for_and_leaves_the_rest(name: str) -> None:
         "for i in range(n):\n    total = 0.0\n    total += x[i]\n    out[i] = total\n",  # begun anew
         "for i in range(n):\n    out[i] = max(x[i], y[i], z[i])\n",  # np.maximum would write into z
         "for i in range(n):\n    out[i] = max(*x[i], y[i])\n",
+        "for i in range(n):\n    d = x[i]\n    total += d[0]\n",  # of the row, not the first row
+        "for i in range(n):\n    d = x[i]\n    total += given.d\n",
+        "for i in range(n):\n    d = x[i]\n    total += d.size\n",
+        "for i in range(n):\n    total += x[i]\n    out[i] = y[total]\n",
         "for i in range(n):\n    out[i] = min(x[i], y[i], key=abs)\n",
         "for i in range(n):\n    out[i] = math.log(x[i], base)\n",
         "torch.stack([codes[one : 2 * one] for one in at])\n",  # of different lengths
@@ -168,7 +172,12 @@ def test_whole_arrays_come_out_as_their_elements_did() -> None:
             total += abs(d) * math.exp(-x[i]) + i
         for i in range(len(x)):
             out[i] = max(x[i], 1.0) / (i + 1)
-        made = total, out.sum()
+        places, taken = np.arange(50)[::-1].copy(), 0.0
+        for i in range(n):
+            at = places[i]
+            places[i] = 0
+            taken += x[at]
+        made = total, out.sum(), taken, places.sum()
     """)
     better = patched(source, PatchPlan(("vectorised-loops",)))
     assert "for i" not in better

@@ -95,6 +95,14 @@ class _Over:
     frame: str = ""
 
 
+@dataclass(frozen=True)
+class _Known:
+    """Names in a loop's body, as far as it is read: what must not be read, and what differs from turn to turn."""
+
+    barred: set[str]
+    varying: set[str]
+
+
 class _CannotVectorise(ValueError):
     pass
 
@@ -160,24 +168,26 @@ def _lines(block: cst.IndentedBlock, over: _Over) -> list[str]:
     plain = {name for one in block.body if (name := _plain_target(one))}
     if sums & plain:
         raise _CannotVectorise  # a sum that each turn begins anew
-    barred, varying = sums | plain, {over.turn}
+    known = _Known(sums | plain, {over.turn})
     for statement in block.body:
         if not isinstance(statement, cst.SimpleStatementLine) or len(statement.body) != 1:
             raise _CannotVectorise
         match statement.body[0]:
             case cst.AugAssign(target=cst.Name(value=name), operator=cst.AddAssign(), value=value):
-                if not varying.intersection(_names(value)):
+                if not known.varying.intersection(_names(value)):
                     raise _CannotVectorise  # the same in each turn: not an array to sum
-                lines.append(f"{name} += np.sum({_whole(value, over, barred)}, axis=0)")
+                lines.append(f"{name} += np.sum({_whole(value, over, known)}, axis=0)")
             case cst.Assign(targets=[cst.AssignTarget(target=cst.Name(value=name))], value=value):
-                text = _whole(value, over, barred)
-                barred.discard(name)
-                (varying.add if varying.intersection(_names(value)) else varying.discard)(name)
-                lines.append(f"{name} = {text}")
+                text = _whole(value, over, known)
+                known.barred.discard(name)
+                is_varying = bool(known.varying.intersection(_names(value)))
+                (known.varying.add if is_varying else known.varying.discard)(name)
+                # A view would change with its array, which an element did not.
+                lines.append(f"{name} = {text}{'.copy()' if is_varying and isinstance(value, cst.Subscript) else ''}")
             case cst.Assign(targets=[cst.AssignTarget(target=cst.Subscript() as place)], value=value) if over.count:
                 name = _element(place, over)
-                barred.add(name)
-                lines.append(f"{name}[:{over.count}] = {_whole(value, over, barred)}")
+                known.barred.add(name)
+                lines.append(f"{name}[:{over.count}] = {_whole(value, over, known)}")
             case _:
                 raise _CannotVectorise
     return lines
@@ -209,15 +219,15 @@ def _sum_target(statement: cst.CSTNode) -> str:
     return ""
 
 
-def _whole(node: cst.BaseExpression, over: _Over, barred: set[str]) -> str:
+def _whole(node: cst.BaseExpression, over: _Over, known: _Known) -> str:
     """An expression of one element as one of all elements. Raises _CannotVectorise."""
 
     def of(inner: cst.BaseExpression) -> str:
-        return _whole(inner, over, barred)
+        return _whole(inner, over, known)
 
     match node:
         case cst.Name(value=name):
-            if name in barred or (over.frame and name == over.turn):
+            if name in known.barred or (over.frame and name == over.turn):
                 raise _CannotVectorise
             return f"np.arange({over.count})" if name == over.turn else name
         case cst.Integer() | cst.Float():
@@ -232,23 +242,26 @@ def _whole(node: cst.BaseExpression, over: _Over, barred: set[str]) -> str:
                 raise _CannotVectorise
             return f"{FUNCTIONS[code(func)]}({', '.join(of(one.value) for one in args)})"
         case cst.Subscript():
-            return _elements(node, over, barred)
-        case cst.Attribute() if over.turn not in _names(node):
+            return _elements(node, over, known)
+        case cst.Attribute() if not (known.barred | known.varying).intersection(_names(node)):
             return code(node)
     raise _CannotVectorise
 
 
-def _elements(node: cst.Subscript, over: _Over, barred: set[str]) -> str:
+def _elements(node: cst.Subscript, over: _Over, known: _Known) -> str:
     """All elements of which a subscript names one. Raises _CannotVectorise."""
     name, places = code(node.value), [code(one) for one in node.slice]
-    if name in barred:
+    if known.barred.intersection(_names(node)):
         raise _CannotVectorise
-    if over.turn not in _names(node):
+    if not known.varying.intersection(_names(node)):
         return code(node)
     if over.frame and name == over.turn and len(places) == 1 and places[0][0] in "'\"":
         return f"{over.frame}[{places[0]}].to_numpy()"
-    if not over.frame and isinstance(node.value, cst.Name) and places == [over.turn]:
-        return f"np.asarray({name})[:{over.count}]"
+    if isinstance(node.value, cst.Name) and name not in known.varying and len(places) == 1:
+        if places == [over.turn] and not over.frame:
+            return f"np.asarray({name})[:{over.count}]"
+        if places[0] in known.varying - {over.turn}:
+            return code(node)
     raise _CannotVectorise
 
 
