@@ -18,7 +18,8 @@ import pytest
 from trimtab.adapters.gpus import Gpus
 from trimtab.core.errors import InputError
 from trimtab.hooks.fits import FitTuner
-from trimtab.hooks.sizes import EVERY, Batches, Noise
+from trimtab.hooks.session import Session
+from trimtab.hooks.sizes import EVERY, Batches, Noise, batches
 from trimtab.hooks.threads import Knob, Tuner, better, fewer, threads
 from trimtab.stages.watch import watch_command
 from trimtab.training.allocation.heard import EventFile, Heard
@@ -393,12 +394,89 @@ def test_batches_grow_where_their_gradients_are_noisy_and_batches_dear() -> None
 
 def test_learning_rates_go_with_the_batch_and_back() -> None:
     control = grown(1e4, 0.0, 1e-3)
-    optimizer = SimpleNamespace(param_groups=[{"lr": 0.1, "params": []}])
+    optimizer = optimizer_at(0.1)
     control.stepped(optimizer)
     control.set(256)
     assert optimizer.param_groups[0]["lr"] == pytest.approx(0.1 * 4 * (1e4 + 64) / (1e4 + 256))
     control.set(64)
     assert optimizer.param_groups[0]["lr"] == pytest.approx(0.1)
+
+
+def test_learning_rates_go_back_by_what_was_applied_though_the_noise_has_changed() -> None:
+    control, optimizer = Batches(64, 512), optimizer_at(0.1)
+    control.noise.looks, control.noise._signal, control.noise._noise = 10, 1.0, 1e4
+    control.stepped(optimizer)
+    control.set(256)
+    assert optimizer.param_groups[0]["lr"] > 0.3
+    control.noise._noise = 10.0
+    control.set(64)
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.1)
+
+
+def optimizer_at(rate: float) -> SimpleNamespace:
+    return SimpleNamespace(param_groups=[{"lr": rate, "params": []}])
+
+
+def enlarged(session: Session, optimizer: SimpleNamespace, own: int = 64) -> Batches:
+    """The control of a loop, after its batches have grown under noisy gradients."""
+    for _ in batches(session, own, own, 512):
+        session.stepped(optimizer)
+    control, _ = session.loop(own, 512)
+    control.noise.looks, control.noise._signal, control.noise._noise = 10, 1.0, 1e4
+    control.set(256)
+    assert optimizer.param_groups[0]["lr"] > 0.15
+    return control
+
+
+def lengths(session: Session, rows: int, own: int, *optimizers: SimpleNamespace) -> list[int]:
+    """Of an epoch's batches, in each of which these optimizers make a step."""
+    found = []
+    for one in batches(session, rows, own, 512):
+        found.append(one.stop - one.start)
+        for optimizer in optimizers:
+            session.stepped(optimizer)
+    return found
+
+
+def test_an_evaluation_loop_leaves_the_training_loops_batches_and_rates() -> None:
+    session, optimizer = Session(lambda _: None, acts=True), optimizer_at(0.1)
+    control = enlarged(session, optimizer)
+    rate = optimizer.param_groups[0]["lr"]
+    for _ in range(3):
+        assert lengths(session, 200, 100) == [100, 100]
+        assert lengths(session, 512, 64, optimizer) == [256, 256]
+    assert optimizer.param_groups[0]["lr"] == rate
+    control.set(64)
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.1)
+
+
+def test_the_next_folds_optimizer_begins_at_the_users_own_batch() -> None:
+    session, first, second = Session(lambda _: None, acts=True), optimizer_at(0.1), optimizer_at(0.2)
+    enlarged(session, first)
+    assert lengths(session, 512, 64, second) == [256, 64, 64, 64, 64]  # it is known by its first step
+    assert second.param_groups[0]["lr"] == 0.2
+    enlarged(session, second)
+    assert first.param_groups[0]["lr"] == pytest.approx(0.1)
+
+
+def test_an_optimizer_that_goes_to_another_loop_takes_no_scaled_rate_with_it() -> None:
+    session, optimizer = Session(lambda _: None, acts=True), optimizer_at(0.1)
+    enlarged(session, optimizer)
+    assert lengths(session, 64, 32, optimizer) == [32, 32]
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.1)
+    enlarged(session, optimizer)
+    for _ in batches(session, 256, 64, 512):
+        break  # its batch is left before the step, which is no loop's then
+    session.stepped(optimizer)
+    assert session.loop(64, 512)[0].get() == 256
+
+
+def test_batches_stay_where_two_optimizers_take_turns() -> None:
+    session, one, other = Session(lambda _: None, acts=True), optimizer_at(0.1), optimizer_at(0.2)
+    assert lengths(session, 64 * 40 * EVERY, 64, one, other) == [64] * 40 * EVERY
+    control, _ = session.loop(64, 512)
+    assert control.choices(64) == []
+    assert (one.param_groups[0]["lr"], other.param_groups[0]["lr"]) == (0.1, 0.2)
 
 
 def test_the_noise_scale_is_estimated_from_pairs_of_gradients() -> None:

@@ -183,7 +183,7 @@ def _torch(module: ModuleType, current: Current) -> None:
             if session.is_leader("optimizer", id(optimizer)):  # of several optimizers, one counts
                 session.parameters(type(optimizer).__name__, dict(optimizer.defaults))
                 session.step(control[0])
-                session.stepped(optimizer)
+            session.stepped(optimizer)
 
     module.register_optimizer_step_post_hook(after_step)
 

@@ -6,7 +6,8 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from trimtab.adapters.cgroups import Groups
@@ -19,6 +20,7 @@ Say = Callable[[dict[str, Any]], None]
 PAUSE = 0.25  # seconds between two words about progress
 POINTS = 500  # of a curve; then every second one goes, and half as many come
 TEXT = 300  # characters of a parameter
+NO_LOOP = 0, 0
 
 
 class Session:
@@ -29,7 +31,8 @@ class Session:
         self._tuner = Tuner(say, threads(cores())) if acts else None
         self.fits = FitTuner(say, cores()) if acts else None
         self.loaders = FitTuner(say, cores(), cpu=whole_cpu, what="workers of a loader") if acts else None
-        self._batches: tuple[Batches, Tuner] | None = None
+        self._loops: dict[tuple[int, int], tuple[Batches, Tuner]] = {}  # over `hooks.batches`, by own and most
+        self._running = NO_LOOP
         self._lock = threading.Lock()
         self._said, self._done, self._total = 0.0, 0, 0
         self._bar = (0.0, 0.0)
@@ -43,7 +46,7 @@ class Session:
         self._done += 1
         self._total = total or self._total
         if control is not None and self._tuner is not None:
-            if self._batches is not None and self._batches[1].is_testing:
+            if self._running in self._loops and self._loops[self._running][1].is_testing:
                 self._tuner.skip()
             else:
                 self._tuner.step(control)
@@ -53,27 +56,40 @@ class Session:
             self.say({"event": "progress", "at": now, "done": self._done, "total": self._total})
             self._say_rest()
 
-    def batches_of(self, own: int, most: int) -> Batches | None:
-        """The control of the batch size of loops that begin with this one; None where nothing is to be changed."""
-        if self._tuner is None:
-            return None
-        if self._batches is None or (self._batches[0].own, self._batches[0].most) != (own, most):
+    def loop(self, own: int, most: int) -> tuple[Batches, Tuner]:
+        """What changes the batch size of loops that begin with this one; loops of other sizes have their own."""
+        if (own, most) not in self._loops:
             control = Batches(own, most)
-            self._batches = control, Tuner(self.say, Knob(control.name, control.choices, control.worth))
-        return self._batches[0]
+            self._loops[own, most] = control, Tuner(self.say, Knob(control.name, control.choices, control.worth))
+        return self._loops[own, most]
 
-    def batch_done(self, control: Batches) -> None:
-        """A batch of a loop over `hooks.batches` is done."""
-        if self._batches is not None and self._tuner is not None:
-            if self._tuner.is_testing:
-                self._batches[1].skip()
-            else:
-                self._batches[1].step(control)
+    @contextmanager
+    def batch(self, own: int, most: int) -> Iterator[int]:
+        """Around a batch of a loop over `hooks.batches`: its size. A batch that is broken off does not count."""
+        if self._tuner is None:
+            yield own
+            return
+        (control, tuner), outer = self.loop(own, most), self._running
+        self._running = own, most
+        try:
+            yield control.get()
+        finally:
+            self._running = outer
+        if self._tuner.is_testing:
+            tuner.skip()
+        else:
+            tuner.step(control)
 
     def stepped(self, optimizer: Any) -> None:
-        """An optimizer has made a step: its gradients tell what larger batches are worth."""
-        if self._batches is not None:
-            self._batches[0].stepped(optimizer)
+        """An optimizer has made a step: its gradients tell what larger batches are worth in the loop that runs."""
+        if self._running == NO_LOOP:
+            return
+        for key, (control, _) in list(self._loops.items()):
+            # The running loop has another's, in the next fold or of two; or this one's was another loop's until now.
+            if control.optimizer is not None and (control.optimizer is optimizer) != (key == self._running):
+                control.release()
+                del self._loops[key]
+        self.loop(*self._running)[0].stepped(optimizer)
 
     def close(self) -> None:
         """The process ends: say the last of what was held back."""

@@ -8,6 +8,7 @@ gradients: their product is that of the true gradient with itself, and what they
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -54,14 +55,14 @@ class Noise:
 
 
 class Batches:
-    """The control of one loop's batch size, and of the learning rates that go with it."""
+    """The control of one loop's batch size, and of the learning rates of its optimizer that go with it."""
 
     name = "batch size"
 
     def __init__(self, own: int, most: int) -> None:
         self.own, self.most, self.noise = own, most, Noise()
-        self._now = own
-        self._optimizer: Any = None
+        self._now, self._scaled = own, 1.0
+        self.optimizer: Any = None  # the first that makes a step
 
     def get(self) -> int:
         """Examples of the next batch."""
@@ -69,10 +70,8 @@ class Batches:
 
     def set(self, count: int) -> None:
         """Have so many from the next batch on, and steps as much longer as their gradients are surer."""
-        before, self._now = self._gain(), count
-        if self._optimizer is not None and self._gain() != before:
-            for group in self._optimizer.param_groups:
-                group["lr"] *= self._gain() / before
+        self._now = count
+        self._scale(self._gain())
 
     def choices(self, own: int) -> list[int]:
         """Sizes worth a try: doubled, while the noise supports it."""
@@ -87,9 +86,21 @@ class Batches:
 
     def stepped(self, optimizer: Any) -> None:
         """The optimizer has made a step."""
-        self._optimizer = optimizer
+        self.optimizer = optimizer
         parameters = [one for group in optimizer.param_groups for one in group["params"]]
         self.noise.see([one.grad for one in parameters if one.grad is not None], self._now)
+
+    def release(self) -> None:
+        """Put the learning rates back to the user's own, for good."""
+        self._scale(1.0)
+        self.optimizer = None
+
+    def _scale(self, gain: float) -> None:
+        # By what is applied now: the noise scale may have changed since.
+        if self.optimizer is not None and gain != self._scaled:
+            for group in self.optimizer.param_groups:
+                group["lr"] *= gain / self._scaled
+            self._scaled = gain
 
     def _gain(self) -> float:
         """AdaScale's (Johnson et al. 2020): a step's worth is what its length may grow by."""
@@ -98,11 +109,8 @@ class Batches:
 
 def batches(session: Session | None, rows: int, size: int, most: int) -> Iterator[slice]:
     """Slices of so many rows, their length tuned where the job is watched and acted on."""
-    control = session.batches_of(size, most) if session is not None else None
     at = 0
     while at < rows:
-        now = size if control is None else control.get()
-        yield slice(at, min(at + now, rows))
+        with nullcontext(size) if session is None else session.batch(size, most) as now:
+            yield slice(at, min(at + now, rows))
         at += now
-        if session is not None and control is not None:
-            session.batch_done(control)
