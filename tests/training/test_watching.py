@@ -369,9 +369,19 @@ def epochs(wall: dict[int, float], cpu: dict[int, float], count: int) -> list[in
 
 def test_a_loaders_workers_are_tried_from_one_epoch_to_the_next() -> None:
     light = epochs({4: 1.2, 2: 0.9, 1: 0.8, 0: 0.4}, {4: 1.6, 2: 1.2, 1: 1.0, 0: 0.4}, 12)
-    assert light == [4, 0, *[0] * 10]
+    assert light == [4, 2, 4, 2, 2, 1, 2, 1, 1, 0, 0, 0]
     heavy = epochs({4: 1.0, 2: 1.3, 1: 2.0, 0: 4.0}, {4: 4.0, 2: 4.0, 1: 4.0, 0: 4.0}, 200)
     assert heavy.count(4) > 180
+    assert 0 not in heavy  # one worker was too slow already
+
+
+def test_no_epoch_is_risked_that_could_hold_the_job_up() -> None:
+    slow = epochs({4: 400.0, 2: 800.0, 1: 1600.0, 0: 2000.0}, dict.fromkeys((4, 2, 1, 0), 4.0), 100)
+    assert slow == [4] * 100
+    some = epochs({4: 200.0, 2: 160.0, 1: 700.0, 0: 2000.0}, {4: 4.0, 2: 3.0, 1: 2.0, 0: 1.0}, 100)
+    assert set(some) == {4, 2, 1}  # one worker is predicted at 320 s, none at 480
+    assert some.count(1) <= 4
+    assert some[-1] == 2
 
 
 def grown(scale: float, fixed: float, each: float) -> Batches:

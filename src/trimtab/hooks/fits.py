@@ -22,6 +22,8 @@ CHEAPER, NO_SLOWER = 0.85, 1.0  # rounds of different trainings differ: a gain m
 PLAIN = 0.6  # of both costs in the first pair: believed at once, and tried again later
 REST = 10  # trainings between two tests, doubled each time that nothing changes
 LEAST_SECONDS = 0.05  # of a training: shorter ones say nothing
+MOST_SECONDS = 600.0  # that an epoch with fewer workers may take by what is predicted
+LOADERS = "workers of a loader"
 
 
 @dataclass(slots=True)
@@ -32,6 +34,7 @@ class _Kind:
     kept: int
     candidates: list[int]
     trial: int | None = None  # the number that is being tried
+    is_proven: bool = False  # it was better once
     costs: list[tuple[float, float]] = field(default_factory=list)  # wall and CPU a round: kept, trial, kept, trial
     wait: int = 0
     rest: int = REST
@@ -60,9 +63,9 @@ class FitTuner:
         kind = self._kinds.setdefault((name, own), _Kind(own, own, self._choices(own)))
         if kind.trial is None and kind.wait <= 0:
             if kind.kept != kind.own and not kind.candidates:
-                kind.trial, kind.kept = kind.kept, kind.own  # against the user's own, again
+                kind.trial, kind.kept, kind.is_proven = kind.kept, kind.own, True  # against the user's own, again
             elif kind.candidates:
-                kind.trial = kind.candidates.pop(0)
+                kind.trial, kind.is_proven = kind.candidates.pop(0), False
         kind.wait -= 1
         count = kind.trial if kind.trial is not None and len(kind.costs) % 2 else kind.kept
         self._now, self._thread = (kind, self._wall(), self._cpu()), threading.get_ident()
@@ -79,6 +82,9 @@ class FitTuner:
         kind.costs.append((took / rounds, used / rounds))
         if len(kind.costs) % 2 == 0:
             self._judge(kind)
+        elif self._is_too_long(kind, took):
+            kind.candidates = []  # fewer would take longer still
+            self._rest(kind, is_better=False)
 
     def drop(self) -> None:
         """The turn was broken off: it says nothing."""
@@ -86,7 +92,15 @@ class FitTuner:
 
     def _choices(self, own: int) -> list[int]:
         """Numbers worth a try. A training needs a thread; a loader without workers reads in the first process."""
-        return fewer(own, self._cores) if self._what.startswith("threads") else [0, *fewer(own, self._cores)]
+        return [*fewer(own, self._cores), *([0] if self._what == LOADERS else [])]
+
+    def _is_too_long(self, kind: _Kind, took: float) -> bool:
+        """Whether an epoch with the workers to be tried could hold the job up, were reading all it does."""
+        if self._what != LOADERS or kind.trial is None or kind.is_proven or len(kind.costs) > 1:
+            return False
+        # Without workers, the first process reads, and trains between its reads.
+        slower = kind.kept / kind.trial if kind.trial else kind.kept + 1
+        return took * slower > MOST_SECONDS
 
     def _judge(self, kind: _Kind) -> None:
         pairs = list(zip(kind.costs[::2], kind.costs[1::2], strict=True))
@@ -101,15 +115,21 @@ class FitTuner:
         if is_better:
             kind.kept = after
             kind.candidates = [one for one in kind.candidates if one < after]
-        kind.rest = REST if is_better else min(1000, 2 * kind.rest)
-        kind.trial, kind.costs, kind.wait = None, [], 0 if kind.candidates else kind.rest
-        if not kind.candidates and kind.kept == kind.own:
-            kind.candidates = self._choices(kind.own)
+        elif is_hopeless:
+            kind.candidates = []  # fewer would be slower still
+        self._rest(kind, is_better)
         self._say({
             "event": "change", "what": self._what, "from": before, "to": after, "is_kept": is_better,
             "wall_ratios": [round(one[0], 4) for one in ratios], "cpu_ratios": [round(one[1], 4) for one in ratios],
             "seconds": 0.0,
         })  # fmt: skip
+
+    def _rest(self, kind: _Kind, is_better: bool) -> None:
+        """The test is over: the next follows at once, or after a while where no number is left to try."""
+        kind.rest = REST if is_better else min(1000, 2 * kind.rest)
+        kind.trial, kind.costs, kind.wait = None, [], 0 if kind.candidates else kind.rest
+        if not kind.candidates and kind.kept == kind.own:
+            kind.candidates = self._choices(kind.own)
 
 
 def whole_cpu() -> float:

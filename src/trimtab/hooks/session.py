@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from trimtab.adapters.cgroups import Groups
-from trimtab.hooks.fits import FitTuner, whole_cpu
+from trimtab.hooks.fits import LOADERS, FitTuner, whole_cpu
 from trimtab.hooks.sizes import Batches
 from trimtab.hooks.threads import Control, Knob, Tuner, threads
 
@@ -30,7 +30,7 @@ class Session:
         self.say = say
         self._tuner = Tuner(say, threads(cores())) if acts else None
         self.fits = FitTuner(say, cores()) if acts else None
-        self.loaders = FitTuner(say, cores(), cpu=whole_cpu, what="workers of a loader") if acts else None
+        self.loaders = FitTuner(say, cores(), cpu=whole_cpu, what=LOADERS) if acts else None
         self._loops: dict[tuple[int, int], tuple[Batches, Tuner]] = {}  # over `hooks.batches`, by own and most
         self._running = NO_LOOP
         self._lock = threading.Lock()
