@@ -7,9 +7,12 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -24,6 +27,8 @@ from trimtab.core.model import Spend
 from trimtab.stages.runs import compared, plots, pruned
 from trimtab.training.tracking.index import Condition, Wanted, found, listed, lost
 from trimtab.training.tracking.notes import unsupported, written
+from trimtab.training.tracking.runs import Origin
+from trimtab.training.tracking.track import _Beginnings
 
 __all__ = ["new_database", "postgres_socket"]  # fixtures
 
@@ -99,6 +104,45 @@ def test_a_run_whose_process_is_killed_is_known(tmp_path: Path) -> None:
     job.stdout.close()
     assert [one.name for one in lost(ledger)] == ["long"]
     assert listed(ledger, Wanted()) == []
+
+
+def test_the_beginning_of_a_forked_childs_run_is_known_too(tmp_path: Path) -> None:
+    code = """
+        import os, time, trimtab
+        with trimtab.track("parent"):
+            if os.fork() == 0:
+                with trimtab.track("child"):
+                    print("in", flush=True)
+                    time.sleep(60)
+    """
+    job = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code)], cwd=tmp_path, stdout=subprocess.PIPE, start_new_session=True
+    )
+    assert job.stdout is not None
+    try:
+        job.stdout.readline()
+        job.wait()  # the parent's run ends before it has lasted; the child's goes on
+        ledger, until = ledger_in(tmp_path), time.monotonic() + 50
+        while not lost(ledger):
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        assert [one.name for one in lost(ledger)] == ["child"]
+    finally:
+        os.killpg(job.pid, signal.SIGKILL)
+        job.stdout.close()
+
+
+def test_runs_are_known_after_one_whose_beginning_could_not_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+    ledger, beginnings = ledger_in(tmp_path), _Beginnings()
+    for given, name in ((cast("SqlLedger", None), "first"), (ledger, "second")):  # None: what fails in no named way
+        beginnings.add(given, Origin(name, "track", (), tmp_path))
+        for thread in threading.enumerate():
+            if thread.name == "trimtab-track":
+                thread.join()
+    assert [one.name for one in lost(ledger)] == ["second"]
 
 
 def filled(ledger: SqlLedger, folder: Path) -> SqlLedger:

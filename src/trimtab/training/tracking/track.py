@@ -111,21 +111,31 @@ class _Beginnings:
         with self._lock:
             self._waiting.pop(origin.run, None)
 
+    def forget(self) -> None:
+        """In a forked child: its parent's runs are not its own, nor does the thread run there."""
+        self._lock = threading.Lock()
+        self._waiting.clear()
+        self._is_running = False
+
     def _run(self) -> None:
-        while True:
+        is_more = True
+        while is_more:
             time.sleep(SHORT_SECONDS)
             with self._lock:
-                due = [run for run, (began, _, _) in self._waiting.items() if time.monotonic() >= began + SHORT_SECONDS]
-                for run in due:
-                    _, ledger, origin = self._waiting.pop(run)
-                    with suppress(OutsideError):  # its end will say so
-                        write_began(ledger, origin)
-                if not due and not self._waiting:
-                    self._is_running = False
-                    return
+                self._is_running = False  # should it end by an error
+                self._write_due()
+                is_more = self._is_running = bool(self._waiting)
+
+    def _write_due(self) -> None:
+        due = [run for run, (began, _, _) in self._waiting.items() if time.monotonic() >= began + SHORT_SECONDS]
+        for run in due:
+            _, ledger, origin = self._waiting.pop(run)
+            with suppress(OutsideError):  # its end will say so
+                write_began(ledger, origin)
 
 
 _beginnings = _Beginnings()
+os.register_at_fork(after_in_child=_beginnings.forget)
 
 
 @functools.cache
