@@ -183,6 +183,18 @@ def test_runs_are_found_in_sqlite(tmp_path: Path) -> None:
     check_finding(filled(open_ledger(tmp_path / "ledger.db"), tmp_path))
 
 
+def test_a_run_with_a_parameter_and_a_metric_of_one_name_is_listed_once(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path / "ledger.db")
+    for rate in range(4):
+        with trimtab.track("net", ledger=ledger) as run:
+            run.parameters(rate=rate)
+            run.log(rate=rate + 0.5)
+    for by in ("", "rate"):
+        for limit in (2, 3, 50):
+            runs = listed(ledger, Wanted((Condition.parse("rate >= 0"),), by, limit=limit))
+            assert [one.parameters["rate"] for one in runs] == [3, 2, 1, 0][:limit]
+
+
 @pytest.mark.postgres
 def test_runs_are_found_in_postgresql(new_database: Callable[[], str], tmp_path: Path) -> None:
     check_finding(filled(open_ledger(new_database()), tmp_path))

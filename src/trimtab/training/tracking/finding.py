@@ -93,13 +93,7 @@ class _Search:
         query = query.where(*(self._met(one, side, self.by) for one in self.tests))
         # Ties are in the order of the index: another order would have them sorted.
         query = self._ordered(query, side.column, *(() if side.table is RUNS else (side.run,)))
-        found: list[str] = []
-        for most in (self.limit, 2 * self.limit):  # a parameter and a metric of one name are two rows of a run
-            read = self._rows(query.limit(most))
-            found = list(dict.fromkeys(row[0] for row in read))[: self.limit]
-            if len(found) == self.limit or len(read) < most:
-                break
-        return found
+        return self._first(query)
 
     def among(self, test: Test) -> list[str]:
         """Among the runs that pass this test."""
@@ -113,8 +107,17 @@ class _Search:
             place = highest.correlate(side.table).scalar_subquery()
         named = place.label("place")
         order_by = named.asc() if self.is_ascending else named.desc()
-        rows = self._rows(query.add_columns(named).order_by(order_by.nulls_last()).limit(self.limit))
-        return [row[0] for row in rows if row.place is not None]
+        return self._first(query.add_columns(named).order_by(order_by.nulls_last()))
+
+    def _first(self, query: sa.Select[Any]) -> list[str]:
+        """Runs of the first rows, up to those whose last column is null."""
+        found: list[str] = []
+        for most in (self.limit, 2 * self.limit):  # a parameter and a metric of one name are two rows of a run
+            read = [row[0] for row in self._rows(query.limit(most)) if row[-1] is not None]
+            found = list(dict.fromkeys(read))[: self.limit]
+            if len(found) == self.limit or len(read) < most:
+                break
+        return found
 
     def _met(self, test: Test, side: _Side, name: str) -> sa.ColumnElement[bool]:
         """Whether a row's run passes a test: by the row itself, where it holds the fact."""
