@@ -240,6 +240,16 @@ def test_old_runs_go_off_the_list_but_not_the_front(tmp_path: Path) -> None:
         pruned(tmp_path, "auc", "", 0, is_applied=False)
 
 
+def test_runs_without_the_metric_stay_on_the_list(tmp_path: Path) -> None:
+    ledger = ledger_in(tmp_path)
+    for at, metrics in enumerate(({"loss": 0.1}, {"auc": 0.5}, {"auc": 0.6}, {"auc": 0.7})):
+        ledger.append(replace(generated(at), name="net", began=f"2026-01-0{at + 1}", metrics=metrics, spent=Spend()))
+    ledger.close()
+    assert pruned(tmp_path, "auc", "", 1, is_applied=True) == 2
+    left = listed(ledger_in(tmp_path), Wanted(is_ascending=True))
+    assert [one.metrics for one in left] == [{"loss": 0.1}, {"auc": 0.7}]
+
+
 def generated(seed: int) -> RunEnded:
     """A run with random numbers of every size."""
     rng = np.random.default_rng(seed)

@@ -16,7 +16,7 @@ from trimtab.adapters.ledger_rows import RUN_VALUES, RUNS
 
 
 def superfluous(ledger: SqlLedger, metric: str, goal: Literal["min", "max"], newest: int) -> list[str]:
-    """Runs that are neither among the newest of their name nor on its front of metric and CPU time."""
+    """Runs with the metric that are neither among the newest of their name nor on its front of metric and CPU time."""
     sign = 1.0 if goal == "min" else -1.0
     measured = sa.select(RUN_VALUES.c.run, RUN_VALUES.c.number).where(
         (RUN_VALUES.c.name == metric) & RUN_VALUES.c.is_metric & RUN_VALUES.c.number.is_not(None)
@@ -29,7 +29,7 @@ def superfluous(ledger: SqlLedger, metric: str, goal: Literal["min", "max"], new
     found: list[str] = []
     for runs in by_name.values():
         kept = front((values[run], cpu, run) for run, cpu in runs if run in values)
-        found += [run for run, _ in runs[newest:] if run not in kept]
+        found += [run for run, _ in runs[newest:] if run in values and run not in kept]
     return found
 
 
