@@ -469,6 +469,24 @@ def test_the_next_folds_optimizer_begins_at_the_users_own_batch() -> None:
     assert first.param_groups[0]["lr"] == pytest.approx(0.1)
 
 
+def test_the_next_models_optimizer_is_heard_in_torch() -> None:
+    torch = pytest.importorskip("torch")
+    from trimtab import hooks
+
+    session = Session(lambda _: None, acts=True)
+    end = hooks.heard_by(session)
+    try:
+        for _ in range(2):
+            weight = torch.nn.Parameter(torch.ones(1))
+            optimizer = torch.optim.SGD([weight], lr=0.1)
+            for _ in hooks.batches(3 * 64, 64, 512):
+                weight.sum().backward()
+                optimizer.step()
+            assert session.loop(64, 512)[0].optimizer is optimizer
+    finally:
+        end()
+
+
 def test_an_optimizer_that_goes_to_another_loop_takes_no_scaled_rate_with_it() -> None:
     session, optimizer = Session(lambda _: None, acts=True), optimizer_at(0.1)
     enlarged(session, optimizer)
