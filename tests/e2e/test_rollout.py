@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -177,6 +178,28 @@ def test_a_router_that_is_killed_goes_on_with_the_step_and_the_incumbent(tmp_pat
         assert set(statuses) <= {200}
     with closing(ledger_in(tmp_path)) as ledger:
         assert ledger.first_broken() is None
+
+
+def test_a_ledger_that_fails_for_a_while_ends_nothing(tmp_path: Path) -> None:
+    route = tmp_path / "route.py"
+    route.write_text(first())
+    with routing(tmp_path, route, ["127.0.0.1:9"], "--shadow-s", "600") as (process, url):
+        assert process.stdout is not None
+        until(tmp_path, "full")
+        route.write_text(last())
+        until(tmp_path, "full", "shadow")
+        with closing(sqlite3.connect(tmp_path / ".trimtab" / "ledger.db")) as database:
+            database.execute("ALTER TABLE trimtab_events RENAME TO mislaid")
+            route.write_text(last(2))
+            for _ in range(2):  # who takes it, and who is asked back
+                assert any("tries again: the ledger" in line for line in iter(process.stdout.readline, ""))
+            assert httpx.get(url).status_code >= 500  # it answers still: its backend does not
+            database.execute("ALTER TABLE mislaid RENAME TO trimtab_events")
+        until(tmp_path, "full", "shadow", "shadow")
+        command(tmp_path, "back", str(route))
+        until(tmp_path, "full", "shadow", "shadow", "asked back", "back")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=20) == 0
 
 
 def test_what_cannot_be_rolled_out_or_back_is_said(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from trimtab.inference.balancing.live.choice import chooser
 from trimtab.inference.balancing.live.pair import Pair
 from trimtab.inference.balancing.signature import PICK
 from trimtab.stages.rollout import OPEN, Rollout, onward
+from trimtab.stages.watched import Spell
 
 LEAST_ANSWERS = 200  # in shadow: else there is no 99th percentile to compare with
 SLOT_LATENCIES, GRACE_LATENCIES = 5, 2  # a slot is long beside an answer; requests of a block have time to end
@@ -60,13 +61,15 @@ class Routes:
         self._trial = asyncio.create_task(self._try(step))
 
     async def watch(self) -> None:
-        """Go back when a person asks for it."""
+        """Go back when a person asks for it; a ledger that cannot be read or written is asked again."""
+        spell = Spell(self._rollout.say)
         while True:
             await asyncio.sleep(POLL_SECONDS)
-            last = await asyncio.to_thread(self._asked)
-            if last is not None:
-                await self._drop()
-                await self._back(last, "by command")
+            with spell.outlived():
+                last = await asyncio.to_thread(self._asked)
+                if last is not None:
+                    await self._drop()
+                    await self._back(last, "by command")
 
     async def end(self) -> None:
         """Stop a trial where it is; it goes on when the router comes back."""
@@ -78,8 +81,7 @@ class Routes:
     async def _drop(self) -> None:
         if self._trial is not None:
             self._trial.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._trial
+            await asyncio.wait([self._trial])  # raises nothing that it died of
             self._trial = None
 
     async def _back(self, step: RolloutMoved, because: str, facts: Mapping[str, Json] | None = None) -> None:
@@ -94,8 +96,9 @@ class Routes:
         try:
             await self._judge(step, pair)
         except TrimtabError as error:
-            pair.heed(candidate=False)
             self._rollout.say(f"{step.rollout} stands still, the incumbent goes on: {error.message}")
+        finally:
+            pair.heed(candidate=False)  # it may have been stopped in a slot of the candidate's
 
     async def _judge(self, step: RolloutMoved, pair: Pair) -> None:
         threshold, rate = await self._shadow(pair)

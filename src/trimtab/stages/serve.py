@@ -20,7 +20,7 @@ from trimtab.adapters.programs import ProgramFault
 from trimtab.cluster.scaling.controller import Controller, Shield
 from trimtab.cluster.scaling.programs import RISING
 from trimtab.cluster.scaling.simulator import STEP, Service
-from trimtab.core.errors import InputError, TargetError
+from trimtab.core.errors import InputError, TargetError, TrimtabError
 from trimtab.core.events import Noticed
 from trimtab.deployment.packaging import server
 from trimtab.inference.balancing.live import Router, Settings
@@ -28,7 +28,7 @@ from trimtab.inference.balancing.live.canary import Pace
 from trimtab.stages.replicas import Replicas
 from trimtab.stages.rollout import Rollout
 from trimtab.stages.routes import Routes
-from trimtab.stages.watched import IN_FORCE, REFUSED, Say, Watched, noted, taken, text_of
+from trimtab.stages.watched import IN_FORCE, REFUSED, Say, Spell, Watched, noted, taken, text_of
 
 SYNC_STEPS = 3
 WATCH_SECONDS = 0.5
@@ -269,20 +269,30 @@ async def _metrics(router: Router, reader: asyncio.StreamReader, writer: asyncio
 
 async def _until_told(router: Router, watched: Watched, say: Say, take: Take) -> None:
     """Serve, taking the policy anew when its file changes, until a signal; then end what is under way."""
-    told, loop = asyncio.Event(), asyncio.get_running_loop()
+    told, loop, spell = asyncio.Event(), asyncio.get_running_loop(), Spell(say)
     for one in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(one, told.set)
     while not told.is_set():
         with suppress(TimeoutError):
             async with asyncio.timeout(WATCH_SECONDS):
                 await told.wait()
-        if (text := watched.changed()) is not None:
-            try:
-                await take(text)
-            except ProgramFault as fault:
-                say(REFUSED.format(fault=fault))
+        with spell.outlived():
+            await _followed(watched, take, say)
     say("no new connections; ending what is under way")
     await router.stop()
+
+
+async def _followed(watched: Watched, take: Take, say: Say) -> None:
+    """Take a changed program, or say why it was refused. Raises what `take` does: it counts as changed still then."""
+    if (text := watched.changed()) is None:
+        return
+    try:
+        await take(text)
+    except ProgramFault as fault:
+        say(REFUSED.format(fault=fault))
+    except TrimtabError:
+        watched.again()
+        raise
 
 
 @asynccontextmanager

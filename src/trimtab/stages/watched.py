@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from trimtab.adapters.programs import ProgramFault
@@ -32,11 +32,33 @@ class Watched:
             return self._file.read_text(encoding="utf-8")
         return None
 
+    def again(self) -> None:
+        """Forget that it was looked at: it has changed, the next time it is asked for."""
+        self._stamp = None
+
     def _now(self) -> tuple[int, int] | None:
         with suppress(OSError):
             found = self._file.stat() if self._file is not None else None
             return None if found is None else (found.st_mtime_ns, found.st_size)
         return None
+
+
+class Spell:
+    """Work that goes on when something outside it fails; the failure is said once, until it is another or over."""
+
+    def __init__(self, say: Say) -> None:
+        self._say, self._said = say, ""
+
+    @contextmanager
+    def outlived(self) -> Iterator[None]:
+        """Say what is raised in here, and go on behind it."""
+        try:
+            yield
+            self._said = ""
+        except TrimtabError as error:
+            if error.message != self._said:
+                self._said = error.message
+                self._say(f"it goes on, and tries again: {error.message}")
 
 
 def taken(take: Callable[[str], None], text: str, say: Say) -> None:
