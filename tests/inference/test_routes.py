@@ -1,4 +1,4 @@
-"""A route on trial at a router that is told of its answers, and stopped there."""
+"""A route on trial at a router that is told of its answers: where it is stopped, and what the shadow waits for."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from trimtab.adapters.ledger import SqlLedger, ledger_in
+from trimtab.core.events import RolloutMoved
 from trimtab.inference.balancing.live import Router, Settings
 from trimtab.inference.balancing.live.canary import Pace
 from trimtab.inference.balancing.signature import PICK
@@ -68,3 +69,17 @@ def test_a_trial_that_is_stopped_in_the_candidates_slot_leaves_all_to_the_incumb
         return [before, *(sent(router) for _ in range(20))]
 
     assert len(set(asyncio.run(stopped()))) == 1
+
+
+def test_the_shadow_lasts_until_there_are_good_answers_to_compare_with(ledger: SqlLedger) -> None:
+    async def shadowed() -> None:
+        router, routes = await trial(ledger)
+        for status in (500, 500, 200):
+            answered(router, status)
+            await asyncio.sleep(0.1)
+        await until(lambda: len(list(ledger.events(RolloutMoved))) == 3)
+        await routes.end()
+
+    asyncio.run(shadowed())
+    last = list(ledger.events(RolloutMoved))[-1].event
+    assert (last.step, last.facts["threshold_ms"]) == ("canary", pytest.approx(1.0))

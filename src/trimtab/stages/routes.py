@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -23,7 +22,7 @@ from trimtab.inference.balancing.signature import PICK
 from trimtab.stages.rollout import OPEN, Rollout, onward
 from trimtab.stages.watched import Spell
 
-LEAST_ANSWERS = 200  # in shadow: else there is no 99th percentile to compare with
+LEAST_ANSWERS = 200  # good ones, in shadow: else there is no 99th percentile to compare with
 SLOT_LATENCIES, GRACE_LATENCIES = 5, 2  # a slot is long beside an answer; requests of a block have time to end
 MOST_SLOT_SECONDS = 30.0
 REMEMBERED = 20_000
@@ -112,7 +111,10 @@ class Routes:
         await self._canary(step, pair, canary, rate)
 
     async def _shadow(self, pair: Pair) -> tuple[float, float]:
-        """(the incumbent's 99th percentile in seconds, answers a second); the candidate is asked, and not heeded."""
+        """(the incumbent's 99th percentile in seconds, answers a second); the candidate is asked, and not heeded.
+
+        It lasts until there are enough good answers: next to errors alone no candidate is slow.
+        """
         seen: deque[float] = deque(maxlen=REMEMBERED)
         began, total = time.monotonic(), 0
 
@@ -121,15 +123,14 @@ class Routes:
             if status == 499:  # the client left
                 return
             total += 1
-            seen.append(seconds if status < 500 else math.inf)
+            if status < 500:
+                seen.append(seconds)
 
         pair.heed(candidate=False)
         with self._listening(heard):
-            while time.monotonic() - began < self._pace.shadow_seconds or total < LEAST_ANSWERS:
+            while time.monotonic() - began < self._pace.shadow_seconds or len(seen) < LEAST_ANSWERS:
                 await asyncio.sleep(TICK_SECONDS)
-        good = [one for one in seen if math.isfinite(one)]
-        threshold = float(np.quantile(good, 0.99)) if good else math.inf
-        return threshold, total / (time.monotonic() - began)
+        return float(np.quantile(seen, 0.99)), total / (time.monotonic() - began)
 
     async def _canary(self, step: RolloutMoved, pair: Pair, canary: Canary, rate: float) -> None:
         seconds = self._slot_seconds(canary, rate)
