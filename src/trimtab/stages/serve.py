@@ -28,7 +28,7 @@ from trimtab.inference.balancing.live.canary import Pace
 from trimtab.stages.replicas import Replicas
 from trimtab.stages.rollout import Rollout
 from trimtab.stages.routes import Routes
-from trimtab.stages.watched import IN_FORCE, REFUSED, Say, Spell, Watched, noted, taken, text_of
+from trimtab.stages.watched import IN_FORCE, REFUSED, Say, Spell, Watched, noted, text_of
 
 SYNC_STEPS = 3
 WATCH_SECONDS = 0.5
@@ -102,9 +102,11 @@ def scale_run(
                 await _until_told(router, watched, say, take)
         finally:
             task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
-            await crew.end()
+            try:
+                with suppress(asyncio.CancelledError):
+                    await task  # raises what ended it, if that was not us
+            finally:
+                await crew.end()
 
     with closing(ledger_in(Path.cwd())) as ledger:
         _run(serve(ledger))
@@ -158,9 +160,9 @@ class Crew:
         self._told = 0
 
     async def run(self, watched: Watched) -> None:
-        """Measure each step, decide each third one."""
+        """Measure each step, decide each third one; the ledger is waited for in a thread, and may fail."""
         self._grow(self._workers.shield.least)
-        arrived, step = self._router.counts.arrived, 0
+        spell, arrived, step = Spell(self._say), self._router.counts.arrived, 0
         while True:
             began, busy, looks = time.monotonic(), 0.0, 0
             while time.monotonic() - began < STEP:
@@ -172,11 +174,11 @@ class Crew:
             await self._bury()
             step += 1
             if step % SYNC_STEPS == 0:
-                if (text := watched.changed()) is not None:
-                    taken(self._steering.take, text, self._say)
-                self._steering.judge(now)
+                with spell.outlived():
+                    await _followed(watched, self._take, self._say)
+                    await asyncio.to_thread(self._steering.judge, now)
                 await self._follow(self._steering.desired(now, len(self._ready), len(self._coming)))
-            self._tell()
+            await self._tell()
 
     async def end(self) -> None:
         """Stop all workers."""
@@ -184,6 +186,9 @@ class Crew:
             task.cancel()
         loop = asyncio.get_running_loop()
         await asyncio.gather(*(loop.run_in_executor(None, server.stop, one) for one in self._ready.values()))
+
+    async def _take(self, text: str) -> None:
+        await asyncio.to_thread(self._steering.take, text)
 
     async def _follow(self, wanted: int) -> None:
         total = len(self._ready) + len(self._coming)
@@ -224,10 +229,11 @@ class Crew:
                 await self._router.remove(name, 0.0)
                 self._grow(1)
 
-    def _tell(self) -> None:
+    async def _tell(self) -> None:
         events = self._steering.controller.events
         for event in events[self._told :]:
-            noted(self._ledger, Noticed("scale", event, {"workers": len(self._ready)}), self._say)
+            noticed = Noticed("scale", event, {"workers": len(self._ready)})
+            await asyncio.to_thread(noted, self._ledger, noticed, self._say)
         self._told = len(events)
 
 
