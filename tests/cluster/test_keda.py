@@ -197,6 +197,17 @@ def test_when_measurements_stop_the_last_number_holds_then_the_most_needed_and_t
         ]  # fmt: skip
 
 
+def test_the_number_does_not_fall_while_what_was_asked_for_starts(tmp_path: Path) -> None:
+    with closing(ledger_in(tmp_path)) as ledger:
+        controller = Controller(f"{DESIRED.head}\n    return rate[0] / 5\n", SERVED, Shield(1, 100))
+        helm, told = Helm(controller, Given(), ledger, lambda said: None), []
+        for step, rate in enumerate([100.0] * 15 + [15.0] * 3):
+            helm.step(5.0 * step, Look(rate, replicas=1), is_sync=True)
+            if step >= 12:
+                told.append(helm.replicas())
+    assert told == [20.0] * 6
+
+
 def test_a_small_rise_is_told_as_one_that_kubernetes_heeds(tmp_path: Path) -> None:
     with closing(ledger_in(tmp_path)) as ledger:
         controller = Controller(f"{DESIRED.head}\n    return rate[0]\n", SERVED, Shield(1, 100, 0.0))

@@ -107,7 +107,8 @@ class Helm:
                 self._busy_at = now
         if is_sync:
             there = self._known or self._told or self._controller.shield.least
-            wanted = self._controller.desired(now, there, 0)
+            # What was asked for and is not there yet is on its way: else the number fell while it starts.
+            wanted = self._controller.desired(now, there, max(0, self._wanted - there))
             if wanted != self._wanted:
                 self._say(f"{self._wanted} → {wanted} replicas")
             self._wanted = wanted
