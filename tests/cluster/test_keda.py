@@ -215,8 +215,20 @@ def test_a_small_rise_is_told_as_one_that_kubernetes_heeds(tmp_path: Path) -> No
         for step in range(15):
             helm.step(5.0 * step, Look(21.0, replicas=20), is_sync=True)
         assert 22 < helm.replicas() <= 23  # above 1.1 × 20: else the tolerance of the autoscaler would swallow it
+        assert 22 < helm.replicas() <= 23  # for a second one who asks as well
         helm.step(80.0, Look(19.0, replicas=20), is_sync=True)
         assert helm.replicas() == 19
+
+
+def test_a_small_rise_is_told_for_as_long_as_it_lasts_where_the_replicas_are_not_known(tmp_path: Path) -> None:
+    with closing(ledger_in(tmp_path)) as ledger:
+        controller = Controller(f"{DESIRED.head}\n    return rate[0]\n", SERVED, Shield(1, 100, 0.0))
+        helm, told = Helm(controller, Given(), ledger, lambda said: None), []
+        for step, rate in enumerate([20.0] * 15 + [21.0] * 4 + [22.0] * 2):
+            helm.step(5.0 * step, Look(rate), is_sync=True)
+            if step >= 14:
+                told.append(helm.replicas())
+    assert told == [20.0, *[pytest.approx(22.01)] * 4, 22.0, 22.0]
 
 
 def test_a_counter_that_begins_anew_is_no_negative_rate_and_an_answer_of_no_use_is_none() -> None:

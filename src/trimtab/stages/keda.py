@@ -7,6 +7,7 @@ as they are. Once measurements stop the last number holds, then the most of the 
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import signal
 import time
@@ -61,21 +62,18 @@ class Helm:
         self._controller, self._feed, self._ledger, self._say = controller, feed, ledger, say
         self._began: float | None = None
         self._now = self._busy_at = 0.0
-        self._wanted = self._told = 0
+        self._wanted = 0
+        self._count: float | None = None  # what is told; None: nothing is decided
+        self._before = 0  # replicas, as told until `wanted` last changed
         self._known: int | None = None  # replicas, as last measured
         self._noted = 0
         self._is_warm = False
 
     def replicas(self) -> float:
-        """How many to have. What is only a little more than there is, is told as enough more to be heeded."""
-        if not self._is_warm:
+        """How many to have: the same for all who ask between two steps."""
+        if self._count is None or not self._is_warm:
             raise NotKnown(f"measuring: nothing is decided in the first {WARM_SECONDS:g} s")
-        there = self._told if self._known is None else self._known
-        count = float(self._wanted)
-        if there < count <= there * (1 + TOLERANCE):
-            count = there * (1 + TOLERANCE) + 0.01
-        self._told = max(self._wanted, int(count) + (count > int(count)))
-        return count
+        return self._count
 
     def is_active(self) -> bool:
         """Whether there must be a replica: there are requests, or nothing is known."""
@@ -106,14 +104,25 @@ class Helm:
             if look.rate > 0 or busy > 0:
                 self._busy_at = now
         if is_sync:
-            there = self._known or self._told or self._controller.shield.least
-            # What was asked for and is not there yet is on its way: else the number fell while it starts.
-            wanted = self._controller.desired(now, there, max(0, self._wanted - there))
-            if wanted != self._wanted:
-                self._say(f"{self._wanted} → {wanted} replicas")
-            self._wanted = wanted
+            self._decide(now)
             self._is_warm = self._is_warm or (look is not None and now - began >= WARM_SECONDS)
+        self._count = self._heeded()
         self._note()
+
+    def _decide(self, now: float) -> None:
+        told = math.ceil(self._count or 0)
+        there = self._known or told or self._controller.shield.least
+        # What was asked for and is not there yet is on its way: else the number fell while it starts.
+        wanted = self._controller.desired(now, there, max(0, self._wanted - there))
+        if wanted != self._wanted:
+            self._say(f"{self._wanted} → {wanted} replicas")
+            self._wanted, self._before = wanted, told
+
+    def _heeded(self) -> float:
+        """What is only a little more than there is, is told as enough more to be heeded."""
+        there = self._before if self._known is None else self._known
+        least = there * (1 + TOLERANCE)
+        return least + 0.01 if there < self._wanted <= least else float(self._wanted)
 
     def _note(self) -> None:
         for event in self._controller.events[self._noted :]:
@@ -134,14 +143,17 @@ def scale_keda(
     if first is None:
         say("there is no measurement yet")
     with closing(ledger_in(Path.cwd())) as ledger:
-        asyncio.run(_serve(address, Helm(controller, feed, ledger, say), feed, watched, say))
+        helm = Helm(controller, feed, ledger, say)
+        helm.remember(time.monotonic())
+        if first is not None:
+            helm.step(time.monotonic(), first, is_sync=True)  # whoever asks at once is told what is known
+        asyncio.run(_serve(address, helm, feed, watched, say))
 
 
 async def _serve(address: Address, helm: Helm, feed: Feed, watched: Watched, say: Say) -> None:
     scaler, told, loop = Scaler(helm), asyncio.Event(), asyncio.get_running_loop()
     for one in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(one, told.set)
-    await asyncio.to_thread(helm.remember, time.monotonic())
     await scaler.start(address.host, address.port)
     say(f"KEDA's external scaler on {address.host}:{scaler.port}")
     steering = asyncio.create_task(_steer(helm, feed, watched, say))
