@@ -73,6 +73,17 @@ def prometheus(path: str, form: str) -> bytes:
     return json.dumps({"status": "success", "data": {"resultType": kind, "result": found}}).encode()
 
 
+class LaterTwo:
+    """As `prometheus`; but from the third question on every query gives 2 series."""
+
+    def __init__(self) -> None:
+        self._questions = 0
+
+    def __call__(self, path: str, form: str) -> bytes:
+        self._questions += 1
+        return prometheus(path, form if self._questions < 3 else "")
+
+
 @contextmanager
 def scaling(folder: Path, *arguments: str) -> Iterator[tuple[Any, grpc.Channel]]:
     command = [sys.executable, "-m", "trimtab.faces.cli.main", "scale", "keda", "--port", "0", *arguments]
@@ -142,6 +153,17 @@ def test_nothing_is_decided_before_a_minute_was_measured(tmp_path: Path) -> None
             asked(channel, "GetMetrics", "GetMetricsRequest", "GetMetricsResponse")
         assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
         assert asked(channel, "IsActive", "ScaledObjectRef", "IsActiveResponse").result
+
+
+def test_a_query_that_makes_no_sense_any_more_counts_as_missing(tmp_path: Path) -> None:
+    with (
+        answering(LaterTwo()) as url,
+        scaling(tmp_path, "--prometheus", url, "--rate", "rate(x[30s])") as (process, channel),
+    ):
+        assert any("2 series" in line for line in iter(process.stdout.readline, ""))
+        assert asked(channel, "GetMetrics", "GetMetricsRequest", "GetMetricsResponse").metricValues[0].metricValue > 1
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=20) == 0
 
 
 @pytest.mark.parametrize(

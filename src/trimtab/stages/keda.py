@@ -25,7 +25,7 @@ from trimtab.cluster.scaling.simulator import RECENT, STEP, Service
 from trimtab.core.errors import InputError
 from trimtab.core.events import Noticed
 from trimtab.core.ports import Ledger
-from trimtab.stages.watched import IN_FORCE, Say, Watched, noted, taken, text_of
+from trimtab.stages.watched import IN_FORCE, Say, Spell, Watched, noted, taken, text_of
 
 WARM_SECONDS = 60.0
 IDLE_SECONDS = 60.0  # without a request, before there need be no replica
@@ -166,11 +166,12 @@ async def _serve(address: Address, helm: Helm, feed: Feed, watched: Watched, say
 
 
 async def _steer(helm: Helm, feed: Feed, watched: Watched, say: Say) -> None:
-    """Measure each step, decide each third one."""
-    step = 0
+    """Measure each step, decide each third one; a question that makes no sense any more counts as missing."""
+    step, spell = 0, Spell(say)
     while True:
-        began = time.monotonic()
-        look = await asyncio.to_thread(feed.look)
+        began, look = time.monotonic(), None
+        with spell.outlived():
+            look = await asyncio.to_thread(feed.look)
         helm.step(time.monotonic(), look, is_sync=step % SYNC_STEPS == 0)
         if (text := watched.changed()) is not None:
             taken(helm.swap, text, say)
