@@ -1,4 +1,4 @@
-"""The workers of `scale run`: what goes on while the ledger fails."""
+"""The workers of `scale run`: what goes on while the ledger fails, and what is measured."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from trimtab.inference.balancing.live import Router, Settings
 from trimtab.stages import serve
 from trimtab.stages.replicas import Replicas
 from trimtab.stages.rollout import Rollout
-from trimtab.stages.serve import Crew, Workers
+from trimtab.stages.serve import Crew, Plain, Workers
 from trimtab.stages.watched import Watched
 
 SERVED = Service(0.1, 0.4)
@@ -85,3 +86,26 @@ def test_scaling_goes_on_while_the_ledger_fails(tmp_path: Path, ledger: SqlLedge
 
     asyncio.run(scaled())
     assert [one.event.step for one in ledger.events(RolloutMoved)] == ["full", "shadow"]
+
+
+def test_the_rate_is_that_of_all_the_time_since_the_last_look(ledger: SqlLedger, workers: Workers) -> None:
+    looked: list[tuple[float, float]] = []
+    router = Router(Settings())
+    plain = Plain(Controller(always(1), SERVED, ONE), lambda said: None)
+
+    def observe(now: float, rate: float, busy: float) -> None:
+        looked.append((now, rate))
+        time.sleep(0.1)  # as when workers are drained
+        router.counts.arrived += 100
+
+    plain.observe = observe
+
+    async def scaled() -> None:
+        crew = Crew(router, workers, plain, ledger, lambda said: None)
+        task = asyncio.create_task(crew.run(Watched(None)))
+        await until(lambda: len(looked) > 4)
+        await stopped(task, crew)
+
+    asyncio.run(scaled())
+    counted = [rate * (now - before) for (before, _), (now, rate) in pairwise(looked)]
+    assert counted == pytest.approx([100.0] * len(counted))

@@ -162,15 +162,14 @@ class Crew:
     async def run(self, watched: Watched) -> None:
         """Measure each step, decide each third one; the ledger is waited for in a thread, and may fail."""
         self._grow(self._workers.shield.least)
-        spell, arrived, step = Spell(self._say), self._router.counts.arrived, 0
+        spell, step = Spell(self._say), 0
+        arrived, now = self._router.counts.arrived, time.monotonic()
         while True:
-            began, busy, looks = time.monotonic(), 0.0, 0
-            while time.monotonic() - began < STEP:
-                await asyncio.sleep(0.1)
-                busy, looks = busy + self._router.in_flight, looks + 1
-            now = time.monotonic()
-            before, arrived = arrived, self._router.counts.arrived
-            self._steering.observe(now, (arrived - before) / (now - began), busy / max(1, looks))
+            busy = await self._busy()
+            # Since the last look: requests arrive as well while workers are drained and the ledger is waited for.
+            before, since = arrived, now
+            arrived, now = self._router.counts.arrived, time.monotonic()
+            self._steering.observe(now, (arrived - before) / (now - since), busy)
             await self._bury()
             step += 1
             if step % SYNC_STEPS == 0:
@@ -186,6 +185,14 @@ class Crew:
             task.cancel()
         loop = asyncio.get_running_loop()
         await asyncio.gather(*(loop.run_in_executor(None, server.stop, one) for one in self._ready.values()))
+
+    async def _busy(self) -> float:
+        """Requests under way, on average over the next step."""
+        began, busy, looks = time.monotonic(), 0.0, 0
+        while time.monotonic() - began < STEP:
+            await asyncio.sleep(0.1)
+            busy, looks = busy + self._router.in_flight, looks + 1
+        return busy / max(1, looks)
 
     async def _take(self, text: str) -> None:
         await asyncio.to_thread(self._steering.take, text)
