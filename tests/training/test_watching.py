@@ -576,8 +576,8 @@ FOLDS = """
     x = rng.normal(size=(40_000, 8)); y = x[:, 0] * x[:, 1] + rng.normal(size=40_000)
     for fold in range(5):
         model = lightgbm.LGBMRegressor(
-            n_estimators=8, num_leaves=7, subsample=0.6, subsample_freq=2, n_jobs=2, verbose=-1
-        )
+            n_estimators=60, num_leaves=7, subsample=0.6, subsample_freq=2, n_jobs=2, verbose=-1
+        )  # long enough to be compared, however quick the machine
         model.fit(x[fold * 500:], y[fold * 500:])
         print(model.n_jobs, model.booster_.params["num_threads"], float(model.predict(x).sum()).hex())
 """
