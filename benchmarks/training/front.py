@@ -25,12 +25,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
+from sets import KNOWN_LATER, Table, frame
 
 from trimtab.adapters.models import boosting
 from trimtab.adapters.models.learn_encoding import encode, learn
 from trimtab.adapters.models.metrics import score
 from trimtab.adapters.sources.dataset import Dataset, DataSpec, load, part
-from trimtab.adapters.sources.tables import read_table
 from trimtab.core.budget import Stopwatch
 from trimtab.training.architecture.measure import in_turn
 
@@ -40,28 +40,14 @@ TREES, ROWS = (10, 25, 50, 100, 200), (0.05, 0.1, 0.25, 0.5, 1.0)
 MOST_ROWS = 60_000  # of a set, so that 500 fits are affordable
 BATCH = 1000  # rows of one timed call
 SECONDS = 0.02  # of timing, beside the anchor, at the least
-KNOWN_LATER = ("dep_time", "dep_delay", "arr_time", "arr_delay", "air_time", "year")
-
-
-@dataclass(frozen=True)
-class Table:
-    """A set: a file of the shared data, or a bundled one of scikit-learn."""
-
-    source: str
-    target: str
-    metric: str
-    time: str = ""
-    exclude: tuple[str, ...] = ()
-    positive: str = ""
-
 
 SETS: Mapping[str, Table] = {
-    "adult": Table("adult.csv.gz", "income", "auc", exclude=("split",), positive=">50K"),
-    "diamonds": Table("diamonds.csv.gz", "price", "r2"),
-    "weather": Table("nyc_weather.csv.gz", "temp", "r2", exclude=("dewp", "year", "time_hour")),
-    "flights": Table("nycflights_120k.csv.gz", "arr_delay > 15", "auc", "time_hour", KNOWN_LATER),
-    "digits": Table("sklearn:load_digits", "y", "accuracy"),
-    "cancer": Table("sklearn:load_breast_cancer", "y", "auc"),
+    "adult": Table("tabular/adult.csv.gz", "income", "auc", exclude=("split",), positive=">50K"),
+    "diamonds": Table("tabular/diamonds.csv.gz", "price", "r2"),
+    "weather": Table("tabular/nyc_weather.csv.gz", "temp", "r2", exclude=("dewp", "year", "time_hour")),
+    "flights": Table("tabular/nycflights_120k.csv.gz", "arr_delay > 15", "auc", "time_hour", KNOWN_LATER),
+    "digits": Table("sklearn:digits", "y", "accuracy"),
+    "cancer": Table("sklearn:breast_cancer", "y", "auc"),
 }
 
 
@@ -104,23 +90,13 @@ ANCHOR = Config(63, 0.1, 200, 1.0)
 def spec_of(name: str, data: Path, folder: Path) -> DataSpec:
     """The set as a Parquet file of at most MOST_ROWS rows, evenly spaced; all of it is searched or held out."""
     table = SETS[name]
-    content = _bundled(table.source) if table.source.startswith("sklearn:") else read_table(data / table.source)
+    content = frame(table, data)
     if content.num_rows > MOST_ROWS:
         content = content.take(pa.array(np.linspace(0, content.num_rows - 1, MOST_ROWS).round().astype(np.int64)))
     to = folder / f"{name}.parquet"
     pyarrow.parquet.write_table(content, to)
     words = {"positive": table.positive, "search_share": 0.7, "holdout_share": 0.3}
     return DataSpec(str(to), table.target, table.time, table.exclude, **words).stamped()  # type: ignore[arg-type]
-
-
-def _bundled(source: str) -> pa.Table:
-    import sklearn.datasets
-
-    found = getattr(sklearn.datasets, source.partition(":")[2])()
-    columns: dict[str, Any] = {f"x{place}": found.data[:, place] for place in range(found.data.shape[1])}
-    # Ten digits are ten classes, not a quantity: words say so.
-    y = found.target if len(set(found.target)) == 2 else [f"c{one}" for one in found.target]
-    return pa.table({**columns, "y": y})
 
 
 class Grid:

@@ -11,9 +11,7 @@ import numpy as np
 from trimtab.adapters.runners.local import LocalRunner
 from trimtab.adapters.sandbox import Confinement
 from trimtab.adapters.sources.tables import fingerprint
-from trimtab.core.budget import Meter
 from trimtab.core.errors import InputError
-from trimtab.core.loop import optimize
 from trimtab.core.model import Decision, Json, Measurement, Sample
 from trimtab.core.ports import Limits, Proposer
 from trimtab.inference.balancing.measure import Fleet, routed, tail
@@ -26,8 +24,8 @@ from trimtab.proposers.evolve import Evolve
 from trimtab.proposers.portfolio import Portfolio
 from trimtab.proposers.rules import Rules, Turns
 from trimtab.proposers.search import Search
-from trimtab.stages.bench import open_bench
-from trimtab.stages.deciding import author, chosen_plan, gain_text, method, require_decided
+from trimtab.stages.bench import decided, open_bench
+from trimtab.stages.deciding import author, chosen_plan, gain_text, method
 from trimtab.views import decision_view
 
 SEARCH_SECONDS = 60.0  # CPU time
@@ -48,16 +46,7 @@ def balance_file(requests: Path, fleet: Fleet, *, load: float = 0.0, probes: flo
             hint=f"--backends {int(np.ceil(fleet.backends * share / 0.85))}, or --load 0.85 to stretch their time",
         )
     with open_bench(problem.name) as bench, confined(problem) as runner:
-        decision = optimize(
-            problem,
-            policies(language=bench.language),
-            search=Meter(cpu_seconds=SEARCH_SECONDS),
-            check=Meter(cpu_seconds=SEARCH_SECONDS),
-            ledger=bench.ledger,
-            runner=runner,
-            limits=LIMITS,
-        )
-    require_decided(problem, decision)
+        decision = decided(problem, policies(language=bench.language), bench, runner, LIMITS, SEARCH_SECONDS)
     return _result(problem, decision, share)
 
 

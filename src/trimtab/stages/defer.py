@@ -19,17 +19,12 @@ from trimtab.cluster.deferring.problem import Deferring, Spot, spot_library, win
 from trimtab.cluster.deferring.series import Market, Source, read_availability
 from trimtab.cluster.deferring.spot import Job
 from trimtab.cluster.deferring.windows import Work
-from trimtab.core.budget import Meter
 from trimtab.core.errors import InputError
-from trimtab.core.loop import optimize
 from trimtab.core.model import Decision, Json
-from trimtab.core.ports import Limits, Problem, Proposer
+from trimtab.core.ports import Limits, Problem
 from trimtab.pipeline import Row, StageResult
-from trimtab.proposers.evolve import Evolve
-from trimtab.proposers.portfolio import Portfolio
-from trimtab.proposers.rules import Rules
-from trimtab.stages.bench import open_bench
-from trimtab.stages.deciding import Ideas, author, chosen_plan, gain_text, method, require_decided
+from trimtab.stages.bench import decided, open_bench, programs
+from trimtab.stages.deciding import Ideas, author, chosen_plan, gain_text, method
 from trimtab.views import decision_view
 
 P = TypeVar("P")
@@ -82,27 +77,13 @@ def spot_files(traces: Sequence[Path], jobs: Sequence[Job]) -> StageResult:
     return _spot_result(problem, decision, made)
 
 
-def policies(library: Ideas, *first: Proposer, language: Proposer | None = None) -> Portfolio:
-    """The programs that ship, then evolution of programs."""
-    return Portfolio(*first, Rules("library", library), search=Evolve(), language=language)
-
-
 def _decided(problem: Problem[P], library: Ideas, reads: tuple[str, ...]) -> Decision[P]:
     """Run the loop in confined workers, which can read these files only."""
     paths = tuple(str(Path(one).resolve()) for one in reads)
     warm = ("trimtab.cluster.deferring.measure:warm",)
     confinement = Confinement(paths, (Deferring.__module__,), warm)
     with open_bench(problem.name) as bench, LocalRunner(confinement=confinement) as runner:
-        decision = optimize(
-            problem,
-            policies(library, language=bench.language),
-            search=Meter(cpu_seconds=SEARCH_SECONDS),
-            check=Meter(cpu_seconds=SEARCH_SECONDS),
-            ledger=bench.ledger,
-            runner=runner,
-            limits=LIMITS,
-        )
-    require_decided(problem, decision)
+        decision = decided(problem, programs(library, bench), bench, runner, LIMITS, SEARCH_SECONDS)
     return decision
 
 

@@ -13,17 +13,15 @@ from trimtab.cluster.forecasting.ahead import Series
 from trimtab.cluster.forecasting.intervals import bounds, covered
 from trimtab.cluster.forecasting.plan import PEERS, ForecastPlan
 from trimtab.cluster.forecasting.problem import Forecasting, Half, ideas, made
-from trimtab.core.budget import Meter
 from trimtab.core.errors import InputError
-from trimtab.core.loop import optimize
 from trimtab.core.model import Decision, Json
 from trimtab.core.ports import Limits
 from trimtab.pipeline import Row, StageResult
 from trimtab.proposers.portfolio import Portfolio
 from trimtab.proposers.rules import Rules
 from trimtab.proposers.search import Search
-from trimtab.stages.bench import open_bench
-from trimtab.stages.deciding import author, chosen_plan, gain_text, method, require_decided
+from trimtab.stages.bench import decided, open_bench
+from trimtab.stages.deciding import author, chosen_plan, gain_text, method
 from trimtab.views import decision_view
 
 SEARCH_SECONDS = 20.0  # CPU time
@@ -43,16 +41,7 @@ def forecast_file(
     problem = Forecasting(str(trace.resolve()), hours, fingerprint(trace))
     problem.series  # noqa: B018  what is wrong with the input is said before anything is spent
     with open_bench(problem.name) as bench, LocalRunner() as runner:
-        decision = optimize(
-            problem,
-            Portfolio(Rules("ideas", ideas), search=Search()),
-            search=Meter(cpu_seconds=budget),
-            check=Meter(cpu_seconds=max(30.0, budget)),
-            ledger=bench.ledger,
-            runner=runner,
-            limits=LIMITS,
-        )
-    require_decided(problem, decision)
+        decision = decided(problem, Portfolio(Rules("ideas", ideas), search=Search()), bench, runner, LIMITS, budget)
     result = _result(problem, decision)
     if out is not None:
         _write(result, out)

@@ -14,16 +14,11 @@ from trimtab.adapters.sources.tables import fingerprint
 from trimtab.cluster.idling.plan import IdlingPlan
 from trimtab.cluster.idling.problem import Idling, least_hours, library
 from trimtab.cluster.idling.simulator import WARM, Series, replay
-from trimtab.core.budget import Meter
-from trimtab.core.loop import optimize
 from trimtab.core.model import Decision, Json
-from trimtab.core.ports import Limits, Proposer
+from trimtab.core.ports import Limits
 from trimtab.pipeline import Row, StageResult
-from trimtab.proposers.evolve import Evolve
-from trimtab.proposers.portfolio import Portfolio
-from trimtab.proposers.rules import Rules
-from trimtab.stages.bench import open_bench
-from trimtab.stages.deciding import author, chosen_plan, gain_text, method, require_decided
+from trimtab.stages.bench import decided, open_bench, programs
+from trimtab.stages.deciding import author, chosen_plan, gain_text, method
 from trimtab.views import decision_view
 
 SEARCH_SECONDS = 60.0  # CPU time
@@ -37,22 +32,8 @@ def idle_file(
     problem = Idling(str(calls.resolve()), function, load_seconds, fingerprint=fingerprint(calls))
     problem.calls  # noqa: B018  what is wrong with the input is said before anything is spent
     with open_bench(problem.name) as bench, confined(problem) as runner:
-        decision = optimize(
-            problem,
-            policies(language=bench.language),
-            search=Meter(cpu_seconds=budget),
-            check=Meter(cpu_seconds=max(30.0, budget)),
-            ledger=bench.ledger,
-            runner=runner,
-            limits=LIMITS,
-        )
-    require_decided(problem, decision)
+        decision = decided(problem, programs(library, bench), bench, runner, LIMITS, budget)
     return _result(problem, decision)
-
-
-def policies(*first: Proposer, language: Proposer | None = None) -> Portfolio:
-    """The programs that ship, then evolution of programs."""
-    return Portfolio(*first, Rules("library", library), search=Evolve(), language=language)
 
 
 def confined(problem: Idling) -> LocalRunner:

@@ -25,16 +25,11 @@ from trimtab.cluster.packing.problem import (
     pool_of,
 )
 from trimtab.cluster.packing.simulator import COUNT, Ints
-from trimtab.core.budget import Meter
-from trimtab.core.loop import optimize
 from trimtab.core.model import Decision, Json
-from trimtab.core.ports import Limits, Proposer
+from trimtab.core.ports import Limits
 from trimtab.pipeline import Row, StageResult
-from trimtab.proposers.evolve import Evolve
-from trimtab.proposers.portfolio import Portfolio
-from trimtab.proposers.rules import Rules
-from trimtab.stages.bench import open_bench
-from trimtab.stages.deciding import author, chosen_plan, gain_text, method, require_decided
+from trimtab.stages.bench import decided, open_bench, programs
+from trimtab.stages.deciding import author, chosen_plan, gain_text, method
 from trimtab.views import decision_view
 
 SEARCH_SECONDS = 60.0  # CPU time
@@ -47,22 +42,8 @@ def pack_files(pods: Path, nodes: Path, budget: float = SEARCH_SECONDS) -> Stage
     problem = Packing(str(pods.resolve()), str(nodes.resolve()), stamp)
     problem.fleet  # noqa: B018  what is wrong with the input is said before anything is spent
     with open_bench(problem.name) as bench, confined(problem) as runner:
-        decision = optimize(
-            problem,
-            policies(language=bench.language),
-            search=Meter(cpu_seconds=budget),
-            check=Meter(cpu_seconds=max(30.0, budget)),
-            ledger=bench.ledger,
-            runner=runner,
-            limits=LIMITS,
-        )
-    require_decided(problem, decision)
+        decision = decided(problem, programs(library, bench), bench, runner, LIMITS, budget)
     return _result(problem, decision)
-
-
-def policies(*first: Proposer, language: Proposer | None = None) -> Portfolio:
-    """The programs that ship, then evolution of programs."""
-    return Portfolio(*first, Rules("library", library), search=Evolve(), language=language)
 
 
 def confined(problem: Packing) -> LocalRunner:

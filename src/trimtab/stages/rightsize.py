@@ -15,9 +15,7 @@ from trimtab.cluster.rightsizing.patches import Change, quantity, write_patches
 from trimtab.cluster.rightsizing.plan import SizingPlan, peers
 from trimtab.cluster.rightsizing.problem import Rightsizing, ideas, library
 from trimtab.cluster.rightsizing.usage import ignored_of, resources_of
-from trimtab.core.budget import Meter
 from trimtab.core.errors import InputError
-from trimtab.core.loop import optimize
 from trimtab.core.model import Decision, Json, Spend
 from trimtab.core.ports import Limits, Proposer
 from trimtab.pipeline import Row, StageResult
@@ -25,12 +23,11 @@ from trimtab.proposers.evolve import Evolve
 from trimtab.proposers.portfolio import Portfolio
 from trimtab.proposers.rules import Rules, Turns
 from trimtab.proposers.search import Search
-from trimtab.stages.bench import Bench, open_bench
-from trimtab.stages.deciding import author, chosen_plan, gain_text, method, require_decided
+from trimtab.stages.bench import Bench, decided, open_bench
+from trimtab.stages.deciding import author, chosen_plan, gain_text, method
 from trimtab.views import decision_view
 
 SEARCH_SECONDS = 60.0  # CPU time for each resource
-LEAST_CHECK = 60.0  # CPU time for the confirmation
 LIMITS = Limits(cpu_seconds=60.0, wall_seconds=300.0, memory_bytes=2 * 2**30)  # of one measurement
 LEARNT: dict[str, Json] = {"kind": "learnt"}  # where classical search looks; programs are evolved
 SHOWN_PODS = 20
@@ -74,18 +71,8 @@ def confined(problem: Rightsizing) -> LocalRunner:
 
 
 def _sized(problem: Rightsizing, bench: Bench, budget: float) -> Sized:
-    search, check = Meter(cpu_seconds=budget), Meter(cpu_seconds=max(budget, LEAST_CHECK))
     with confined(problem) as runner:
-        decision = optimize(
-            problem,
-            policies(language=bench.language),
-            search=search,
-            check=check,
-            ledger=bench.ledger,
-            runner=runner,
-            limits=LIMITS,
-        )
-    require_decided(problem, decision)
+        decision = decided(problem, policies(language=bench.language), bench, runner, LIMITS, budget)
     made = made_for(chosen_plan(decision), problem.view("now"), problem.risk)
     pods = problem.view("now").fleet.pods
     changes = tuple(

@@ -26,8 +26,6 @@ from trimtab.cluster.scaling.problem import (
 from trimtab.cluster.scaling.programs import written
 from trimtab.cluster.scaling.simulator import Service
 from trimtab.cluster.scaling.trace import findings_of
-from trimtab.core.budget import Meter
-from trimtab.core.loop import optimize
 from trimtab.core.model import Decision, Json
 from trimtab.core.ports import Limits, Proposer
 from trimtab.pipeline import Results, Row, StageResult
@@ -37,8 +35,8 @@ from trimtab.proposers.programs import Programs
 from trimtab.proposers.recall import Recall
 from trimtab.proposers.rules import Rules, Turns
 from trimtab.proposers.search import Search
-from trimtab.stages.bench import open_bench
-from trimtab.stages.deciding import author, chosen_plan, decide, gain_text, method, require_decided
+from trimtab.stages.bench import decided, open_bench
+from trimtab.stages.deciding import author, chosen_plan, decide, gain_text, method
 from trimtab.stages.traffic import traffic_of
 from trimtab.views import decision_view
 from trimtab.workplace import Workplace
@@ -73,16 +71,7 @@ def scale_file(trace: Path, budget: float = SEARCH_SECONDS, target: str = "web")
     """
     problem = Scaling(Traffic(str(trace.resolve()), fingerprint=fingerprint(trace)), Service(0.05, 0.2))
     with open_bench(problem.name) as bench, confined(problem) as runner:
-        decision = optimize(
-            problem,
-            policies(language=bench.language),
-            search=Meter(cpu_seconds=budget),
-            check=Meter(cpu_seconds=max(budget, 10.0)),
-            ledger=bench.ledger,
-            runner=runner,
-            limits=LIMITS,
-        )
-    require_decided(problem, decision)
+        decision = decided(problem, policies(language=bench.language), bench, runner, LIMITS, budget)
     plan, unseen, known = chosen_plan(decision), problem.unseen(), history(problem.traffic)
     ways = {"current": problem.current, "free": PEERS["hpa-70"], "chosen": plan}
     made = {name: replayed(one, known, unseen, problem.service) for name, one in ways.items()}

@@ -17,17 +17,12 @@ from trimtab.cluster.scheduling.manifests import manifests
 from trimtab.cluster.scheduling.measure import History, Replay, keep_predictions, replayed
 from trimtab.cluster.scheduling.plan import CLASSICAL, SchedulingPlan
 from trimtab.cluster.scheduling.problem import Scheduling, library
-from trimtab.core.budget import Meter
 from trimtab.core.errors import InputError
-from trimtab.core.loop import optimize
 from trimtab.core.model import Decision, Json
-from trimtab.core.ports import Limits, Proposer
+from trimtab.core.ports import Limits
 from trimtab.pipeline import Row, StageResult
-from trimtab.proposers.evolve import Evolve
-from trimtab.proposers.portfolio import Portfolio
-from trimtab.proposers.rules import Rules
-from trimtab.stages.bench import open_bench
-from trimtab.stages.deciding import author, chosen_plan, gain_text, method, require_decided
+from trimtab.stages.bench import decided, open_bench, programs
+from trimtab.stages.deciding import author, chosen_plan, gain_text, method
 from trimtab.views import decision_view
 
 SEARCH_SECONDS = 15.0  # CPU time; 100,000 jobs are answered within a minute
@@ -60,22 +55,8 @@ def schedule_file(jobs: Path, cluster: Path, budget: float = SEARCH_SECONDS) -> 
             keep_predictions(history, made)
         problem = Scheduling(replace(history, made=str(made)))
         with confined(problem) as runner:
-            decision = optimize(
-                problem,
-                policies(language=bench.language),
-                search=Meter(cpu_seconds=budget),
-                check=Meter(cpu_seconds=max(30.0, budget)),
-                ledger=bench.ledger,
-                runner=runner,
-                limits=LIMITS,
-            )
-    require_decided(problem, decision)
+            decision = decided(problem, programs(library, bench), bench, runner, LIMITS, budget)
     return _result(problem, decision)
-
-
-def policies(*first: Proposer, language: Proposer | None = None) -> Portfolio:
-    """The programs that ship, then evolution of programs and of what goes with them."""
-    return Portfolio(*first, Rules("library", library), search=Evolve(), language=language)
 
 
 def confined(problem: Scheduling) -> LocalRunner:

@@ -17,6 +17,7 @@ from trimtab.core.ports import Capability
 from trimtab.training.architecture.measure import measured
 from trimtab.training.architecture.plan import CURRENT, ShrinkPlan
 from trimtab.training.architecture.students import Setting
+from trimtab.training.sample import cancer
 from trimtab.training.selection.evidence import facts
 from trimtab.training.selection.plan import DEFAULT, ModelPlan
 from trimtab.training.selection.problem import LEAST_BLOCK_ROWS, Worth, blocks_for
@@ -127,20 +128,7 @@ def shrinking(
 
 
 def _sample(folder: Path, seed: int) -> Shrink:
-    """Breast cancer (569 real rows, bundled with scikit-learn) in an order drawn by the seed."""
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.parquet
-    from sklearn.datasets import load_breast_cancer
-
-    to = folder / f"cancer-{seed}.parquet"
-    if not to.exists():
-        found = load_breast_cancer()
-        order = np.random.default_rng(seed).permutation(len(found.target))
-        columns = {f"c{i}": found.data[order, i] for i in range(8)} | {"benign": found.target[order]}
-        pyarrow.parquet.write_table(pa.table(columns), to)
-    data = DataSpec(str(to), "benign", search_share=0.6, holdout_share=0.3)
-    return replace(shrinking(data, "log_loss", DEFAULT, cache=None), tolerance=0.05, seconds=0.002)
+    return replace(shrinking(cancer(folder, seed), "log_loss", DEFAULT, cache=None), tolerance=0.05, seconds=0.002)
 
 
 CAPABILITY = Capability("shrink", Shrink, _sample)

@@ -13,6 +13,7 @@ from trimtab.adapters.sources.dataset import Dataset, DataSpec, load, part
 from trimtab.adapters.sources.tables import fingerprint
 from trimtab.core.model import Evidence, Guardrail, Ladder, Measurement, Objective, Rung, Sample
 from trimtab.core.ports import Capability
+from trimtab.training.sample import cancer
 from trimtab.training.selection.evidence import facts
 from trimtab.training.selection.measure import FEWEST_ROWS, Setting, measured
 from trimtab.training.selection.plan import CURRENT, DEFAULT, ModelPlan
@@ -141,20 +142,7 @@ def blocks_for(dataset: Dataset, data: DataSpec) -> int:
 
 
 def _sample(folder: Path, seed: int) -> Selection:
-    """Breast cancer (569 real rows, bundled with scikit-learn) in an order drawn by the seed."""
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.parquet
-    from sklearn.datasets import load_breast_cancer
-
-    to = folder / f"cancer-{seed}.parquet"
-    if not to.exists():
-        found = load_breast_cancer()
-        order = np.random.default_rng(seed).permutation(len(found.target))
-        columns = {f"c{i}": found.data[order, i] for i in range(8)} | {"benign": found.target[order]}
-        pyarrow.parquet.write_table(pa.table(columns), to)
-    data = DataSpec(str(to), "benign", search_share=0.6, holdout_share=0.3)
-    return selecting(data, "log_loss", cache=folder / "cache")
+    return selecting(cancer(folder, seed), "log_loss", cache=folder / "cache")
 
 
 CAPABILITY = Capability("tune", Selection, _sample)
