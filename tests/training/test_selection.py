@@ -19,7 +19,7 @@ from trimtab.core.budget import Meter
 from trimtab.core.errors import InputError
 from trimtab.core.loop import optimize
 from trimtab.core.model import Brief, Comparison, Refusal, Sample, Spend
-from trimtab.core.space import faults
+from trimtab.core.space import faults, settle
 from trimtab.proposers.portfolio import Portfolio
 from trimtab.proposers.rules import Derived, Rules
 from trimtab.proposers.search import Search
@@ -233,7 +233,21 @@ def test_the_best_models_are_blended_and_the_blend_is_shipped_as_one_model(tmp_p
     assert np.allclose(fitted.predict_table(held_out.table), seen.predicted)
 
 
-def test_what_is_not_boosted_cannot_be_blended(tmp_path: Path) -> None:
+def test_models_of_several_families_are_blended_by_the_mean_of_their_raw_scores(tmp_path: Path) -> None:
+    problem = cancer(tmp_path)
+    members = ModelPlan(family="linear"), ModelPlan(), DEFAULT
+    plan = replace(members[0], others=members[1:])
+    folder = fit_final(problem.setting, plan, tmp_path / "model")
+    fitted = load_fitted(folder)
+    rows = part(load(problem.setting.data), problem.setting.data, "holdout").table
+    alone = [load_fitted(fit_final(problem.setting, one, tmp_path / "one")).predict_table(rows) for one in members]
+    odds = np.mean([np.log(one / (1 - one)) for one in alone], axis=0)
+    assert fitted.predict_table(rows) == pytest.approx(1 / (1 + np.exp(-odds)))
+    seen = [look(problem.setting, settle(one), "search", 1.0) for one in (plan, *members)]
+    assert seen[0].train_cpu_seconds == sum(one.train_cpu_seconds for one in seen[1:])
+
+
+def test_the_users_own_model_cannot_be_blended(tmp_path: Path) -> None:
     problem = cancer(tmp_path)
     with pytest.raises(ValueError, match="cannot be blended"):
-        problem.measure(ModelPlan(family="linear", others=(ModelPlan(),)), Sample("search", 0))
+        fit_final(problem.setting, ModelPlan(family="current", others=(ModelPlan(),)), tmp_path / "model")

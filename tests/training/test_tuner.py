@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
+import lightgbm
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pytest
 from sklearn.datasets import load_breast_cancer, load_diabetes
-from sklearn.metrics import average_precision_score, make_scorer, ndcg_score
+from sklearn.metrics import average_precision_score, log_loss, make_scorer, ndcg_score
 from sklearn.model_selection import GroupKFold, TimeSeriesSplit
 from sklearn.utils.estimator_checks import check_estimator
 
@@ -311,10 +313,10 @@ def test_threads_are_those_that_the_table_and_the_neighbours_leave_room_for() ->
     assert threads_for(100_000_000, 2, 9.0) == 1
 
 
-def brief(gains: list[float]) -> Brief[ModelPlan]:
+def brief(gains: list[float], by: str = "portfolio") -> Brief[ModelPlan]:
     def trial(gain: float) -> Trial[ModelPlan]:
         verdict = Comparison("better", "", Interval(gain - 0.2, gain, gain + 0.2), {}, {}, "run", samples=10)
-        return Trial(Proposal(ModelPlan(), "portfolio"), verdict)
+        return Trial(Proposal(ModelPlan(), by), verdict)
 
     seen = Evidence({}, "", pd.Timestamp("2024-01-01").to_pydatetime())
     history = tuple(map(trial, gains))
@@ -328,3 +330,19 @@ def test_a_search_ends_when_more_plans_promise_less_than_the_noise() -> None:
     assert rising.propose(brief([0.1 * place for place in range(40)]))
     assert not ideas.propose(brief([0.5] + [0.1] * 39))
     assert "within the noise" in ideas.notes[0]
+
+
+def test_plans_that_cost_nothing_do_not_end_a_search() -> None:
+    ideas = Enough(Rules("ideas", lambda _: [Proposal(ModelPlan(), "ideas")]), free={"blend"})
+    free = brief([0.5] + [0.1] * 39, by="blend")
+    assert ideas.propose(free)
+
+
+def test_models_that_err_differently_are_taken_together() -> None:
+    x, y = load_breast_cancer(return_X_y=True)
+    tuner = quick(scoring="neg_log_loss", trials=12).fit(x[:400], y[:400])
+    assert {one.family for one in tuner.plan_.members} > {"linear"}
+    default = lightgbm.LGBMClassifier(verbosity=-1, n_jobs=1).fit(x[:400], y[:400])
+    assert log_loss(y[400:], tuner.predict_proba(x[400:])) < log_loss(y[400:], default.predict_proba(x[400:]))
+    again = pickle.loads(pickle.dumps(tuner))
+    assert np.array_equal(again.predict_proba(x), tuner.predict_proba(x))

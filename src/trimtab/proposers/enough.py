@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Collection, Sequence
 from typing import TypeVar
 
 from trimtab.core.model import Brief, Comparison, Proposal, Verdict
@@ -16,10 +17,14 @@ ERRORS_WIDE = 4.0  # standard errors that an interval of 95 % is wide, nearly
 
 
 class Enough:
-    """Passes on what `inner` proposes until more plans promise next to nothing, or `most` were judged."""
+    """Passes on what `inner` proposes until more plans promise next to nothing, or `most` were judged.
 
-    def __init__(self, inner: Proposer, *, most: int | None = None) -> None:
-        self.name, self._inner, self._most = f"enough({inner.name})", inner, most
+    `free`: the names of proposers whose plans cost next to nothing, such as blends of what was tried: however many
+    there are, they say nothing of how far the search came.
+    """
+
+    def __init__(self, inner: Proposer, *, most: int | None = None, free: Collection[str] = ()) -> None:
+        self.name, self._inner, self._most, self._free = f"enough({inner.name})", inner, most, frozenset(free)
         self._said: list[str] = []
 
     @property
@@ -29,35 +34,39 @@ class Enough:
 
     def propose(self, brief: Brief[P]) -> Sequence[Proposal[P]]:
         """The inner proposer's plans, or none any more."""
-        if self._most is not None and len(brief.history) >= self._most:
+        searched = sum(one.proposal.by not in self._free for one in brief.history)
+        if self._most is not None and searched >= self._most:
             return ()
-        reason = enough(brief)
+        reason = enough(brief, self._free)
         if reason:
             self._said.append(reason)
             return ()
-        room = None if self._most is None else self._most - len(brief.history)
-        return self._inner.propose(brief)[:room]
+        proposals = list(self._inner.propose(brief))
+        if self._most is None or all(one.by in self._free for one in proposals):
+            return proposals
+        return proposals[: self._most - searched]
 
 
-def enough(brief: Brief[P]) -> str:
+def enough(brief: Brief[P], free: Collection[str] = ()) -> str:
     """Why further search is not worth it, or an empty string.
 
     The best of n plans grows ever more slowly with n: as many plans again add no more than the later half of them did.
     """
-    half = len(brief.history) // 2
+    searched = list(itertools.accumulate(one.proposal.by not in free for one in brief.history))
+    half = (searched[-1] if searched else 0) // 2
     if half < LEAST / 2:
         return ""
     full = [_full(one.verdict) for one in brief.history]
     most = max((one.samples for one in full if one is not None), default=0)
-    gains = [(place, one.gain) for place, one in enumerate(full) if one is not None and one.samples == most]
-    early = [gain.mid for place, gain in gains if place < half]
+    gains = [(place, one.gain) for place, one in zip(searched, full, strict=True) if one and one.samples == most]
+    early = [gain.mid for place, gain in gains if place <= half]
     if not early or most < 2:
         return ""
     best = max((gain for _, gain in gains), key=lambda one: one.mid)
     added, noise = best.mid - max(early), (best.high - best.low) / ERRORS_WIDE
     if added > WORTH * noise:
         return ""
-    count = len(brief.history) - half
+    count = searched[-1] - half
     return f"the last {count} plans added {added:.2g}, as many more promise less: within the noise of {noise:.2g}"
 
 

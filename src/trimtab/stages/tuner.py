@@ -30,7 +30,8 @@ class Tuner(BaseEstimator):  # type: ignore[misc]
     scoring: a scikit-learn metric's name, a scorer (estimator, X, y), or a function (true, predicted); more is better.
     budget: CPU seconds for everything; one training may overrun it.
     cv: scikit-learn's folds, of which the last confirms; time: a column that orders the rows (the latest confirm).
-    trials: plans to compare at the most; where this and not the budget ends the search, results repeat exactly.
+    trials: plans to train at the most, blends of them aside; where this and not the budget ends the search, results
+    repeat exactly.
 
     Fitted: `report_` (what was spent, the oracle's cost, the gain), `plan_`, `model_`, `classes_`.
     """

@@ -14,11 +14,13 @@ from datetime import UTC, datetime
 from typing import TypeVar, cast
 
 from trimtab.adapters.models.artifact import Fitted
+from trimtab.adapters.sources.dataset import Task
 from trimtab.core.budget import Meter, Stopwatch
 from trimtab.core.errors import InputError
 from trimtab.core.events import Event, Judged, Recorded
 from trimtab.core.loop import optimize
 from trimtab.core.model import Comparison, Decision, Interval
+from trimtab.core.space import settle
 from trimtab.core.wire import load
 from trimtab.hooks.session import cores
 from trimtab.proposers.enough import ERRORS_WIDE, Enough
@@ -31,7 +33,7 @@ from trimtab.training.selection.folded import folded
 from trimtab.training.selection.given import LEAST_ROWS, Given
 from trimtab.training.selection.memory import busy_cores, threads_for
 from trimtab.training.selection.plan import DEFAULT, SEARCHED, ModelPlan
-from trimtab.training.selection.portfolio import blends, portfolio, refinements
+from trimtab.training.selection.portfolio import BLENDS, Terms, blends, portfolio, refinements
 from trimtab.training.selection.scoring import Scoring
 
 E = TypeVar("E", bound=Event)
@@ -41,13 +43,14 @@ SEARCH_SHARE = 0.65  # of what is left then; the rest trains the winner on every
 CHECK_SHARE = 0.2
 MORE_ROWS = 1.6  # times the rows of a fold: what the chosen plan is trained on at last
 ENOUGH_PLANS = 15  # to compare, before any is looked at on several folds
+SIZES = (2, 3, 4, 6, 8)  # of blends
 PLAN_PRICE = 2.0  # what a plan of the portfolio costs on a fold, in trainings of default LightGBM on every row
 SIMPLE = ModelPlan(family="linear")
 
 
 @dataclass(frozen=True)
 class Effort:
-    """What may be spent: CPU seconds, plans to compare (None: any number), threads (None: as many as pay)."""
+    """What may be spent: CPU seconds, plans to train (None: any number), threads (None: as many as pay)."""
 
     budget: float
     trials: int | None = None
@@ -144,7 +147,7 @@ def tune_rows(made: Given, scoring: Scoring, effort: Effort, watch: Stopwatch) -
     if chosen.plan == DEFAULT:
         return _tuned(first, cost, chosen, scoring, watch)
     before = watch.read().cpu_seconds
-    trained = fits.final(chosen.plan)
+    trained = fits.final(chosen.plan, {settle(DEFAULT): first})
     return _tuned(trained, watch.read().cpu_seconds - before, chosen, scoring, watch)
 
 
@@ -185,7 +188,7 @@ def _searched(fits: Fits, scoring: Scoring, made: Given, effort: Effort) -> Chos
     ledger = Unwritten()
     decision = optimize(
         problem,
-        _proposer(effort),
+        _proposer(effort, made.rows.task),
         search=Meter(cpu_seconds=SEARCH_SHARE * effort.budget),
         check=Meter(cpu_seconds=CHECK_SHARE * effort.budget),
         ledger=ledger,
@@ -196,14 +199,15 @@ def _searched(fits: Fits, scoring: Scoring, made: Given, effort: Effort) -> Chos
     return _chosen(decision, ledger)
 
 
-def _proposer(effort: Effort) -> Enough:
+def _proposer(effort: Effort, task: Task) -> Enough:
     """Known plans, blends of what does well and steps from it, then classical search."""
     affordable = (1 - SEARCH_SHARE) * effort.budget / MORE_ROWS if effort.trials is None else math.inf
-    joined = Derived("blends", functools.partial(blends, affordable=affordable))
+    terms = Terms(affordable, SIZES, are_mixed=task != "ranking")
+    joined = Derived("blends", functools.partial(blends, terms=terms))
     known = Rules("portfolio", portfolio, batch=1)
     search = Search(seed=effort.seed, startup=4, fixed=SEARCHED)
     ideas = Portfolio(known, search=search, derived=Derived("steps", refinements))
-    return Enough(Before(joined, ideas), most=effort.trials)
+    return Enough(Before(joined, ideas), most=effort.trials, free={BLENDS})
 
 
 def _chosen(decision: Decision[ModelPlan], ledger: Unwritten) -> Chosen:
@@ -213,7 +217,7 @@ def _chosen(decision: Decision[ModelPlan], ledger: Unwritten) -> Chosen:
         for one in ledger.events(Judged)
         if isinstance(one.event.verdict, Comparison) and one.event.verdict.split == "holdout"
     ]
-    count = len(decision.trials)
+    count = sum(one.proposal.by != BLENDS for one in decision.trials)
     if not on_holdout:
         notes = (*decision.notes, "nothing better than default LightGBM was found")
         return Chosen(DEFAULT, decision.stopped, notes, trials=count)

@@ -135,17 +135,17 @@ def averaged(boosters: Sequence[lightgbm.Booster]) -> lightgbm.Booster:
     return lightgbm.Booster(model_str=head + "".join(blocks) + "end of trees\n")
 
 
-def mean_prediction(predictions: Sequence[npt.NDArray[np.float64]], task: Task) -> npt.NDArray[np.float64]:
+def mean_prediction(
+    predictions: Sequence[npt.NDArray[np.float64]], task: Task, weights: Sequence[float] | None = None
+) -> npt.NDArray[np.float64]:
     """What `averaged` would predict, from the predictions of its parts: the mean of raw scores."""
     if task in QUANTITIES:
-        return np.asarray(np.mean(predictions, axis=0))
+        return np.asarray(np.average(predictions, axis=0, weights=weights))
     logs = [np.log(np.clip(one, 1e-15, 1.0)) for one in predictions]
     if task == "binary":
-        odds = np.mean(
-            [log - np.log1p(-np.clip(one, 0.0, 1 - 1e-15)) for log, one in zip(logs, predictions, strict=True)], axis=0
-        )
-        return np.asarray(1.0 / (1.0 + np.exp(-odds)))
-    raw = np.exp(np.mean(logs, axis=0))
+        odds = [log - np.log1p(-np.clip(one, 0.0, 1 - 1e-15)) for log, one in zip(logs, predictions, strict=True)]
+        return np.asarray(1.0 / (1.0 + np.exp(-np.average(odds, axis=0, weights=weights))))
+    raw = np.exp(np.average(logs, axis=0, weights=weights))
     return np.asarray(raw / raw.sum(axis=1, keepdims=True))
 
 

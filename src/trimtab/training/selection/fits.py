@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import statistics
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -13,7 +14,7 @@ import numpy.typing as npt
 from trimtab.adapters.models.boosting import mean_prediction
 from trimtab.core.budget import Stopwatch
 from trimtab.core.space import settle
-from trimtab.training.selection.fitting import Pool, Request, Rows, Trained, chosen, more_rounds, train
+from trimtab.training.selection.fitting import Pool, Request, Rows, Trained, chosen, joined, more_rounds, train
 from trimtab.training.selection.folds import Folds
 from trimtab.training.selection.measure import FEWEST_ROWS
 from trimtab.training.selection.memory import free_bytes, predicted_bytes, require_memory
@@ -54,21 +55,26 @@ class Fits:
         plan = settle(plan)
         key = plan, fold, fraction
         if key not in self._known:
-            is_blend = plan.family == "lightgbm" and plan.others
-            look = self._blended if is_blend else self._confirmed if fold == HOLDOUT else self._fitted
+            look = self._blended if plan.others else self._confirmed if fold == HOLDOUT else self._fitted
             self._known[key] = look(plan, fold, fraction)
         return self._known[key]
 
-    def final(self, plan: ModelPlan) -> Trained:
-        """The plan trained on every row, the holdout included, with the rounds that the search's imply."""
+    def final(self, plan: ModelPlan, known: Mapping[ModelPlan, Trained]) -> Trained:
+        """The plan trained on every row, the holdout included, with the rounds that the search's imply.
+
+        `known`: plans that were trained on every row before.
+        """
         seen = statistics.fmean(len(trained_on) for trained_on, _ in self.folds.search)
         rounds = more_rounds(self.rounds(plan), len(self.rows) / seen)
-        return train(Rows(self._everything), Request(plan, self._loss, rounds=rounds, threads=self.threads))
+        rows = Rows(self._everything)
+        made = [
+            known.get(one) or train(rows, Request(one, self._loss, rounds=(number,), threads=self.threads))
+            for one, number in zip(plan.members, rounds, strict=True)
+        ]
+        return joined(made, self.rows.task)
 
     def rounds(self, plan: ModelPlan) -> tuple[int, ...]:
         """The mean over the folds on which the plan was looked at fully; none for what is not stopped early."""
-        if plan.family != "lightgbm":
-            return ()
         seen = [
             self.fit(plan, fold).rounds
             for fold in range(len(self.folds.search))

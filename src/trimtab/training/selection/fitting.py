@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -12,11 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from trimtab.adapters.models.artifact import Estimator, Fitted
-from trimtab.adapters.models.boosting import Training, averaged, dataset, fit_dataset
+from trimtab.adapters.models.blend import blended
+from trimtab.adapters.models.boosting import Training, dataset, fit_dataset
 from trimtab.adapters.models.current import fit_current
 from trimtab.adapters.models.encoding import Encoding, Matrix
 from trimtab.adapters.models.learn_encoding import encode, learn
-from trimtab.adapters.sources.dataset import QUANTITIES, Dataset
+from trimtab.adapters.sources.dataset import QUANTITIES, Dataset, Task
 from trimtab.core.errors import InputError
 from trimtab.training.selection.linear import linear_model
 from trimtab.training.selection.plan import ModelPlan, boosting_params
@@ -113,24 +116,33 @@ class Request:
 def train(rows: Rows, request: Request) -> Trained:
     """Train one plan. Raises InputError when the user's model is asked for and cannot be used."""
     plan = request.plan
-    if plan.family.startswith("lightgbm"):
-        rounds = request.rounds or (0,) * len(plan.members)
-        if len(rounds) != len(plan.members):
-            raise ValueError(f"{len(plan.members)} members cannot have {len(rounds)} numbers of rounds")
-        made = [
-            _boost(rows, replace(request, plan=one), number) for one, number in zip(plan.members, rounds, strict=True)
-        ]
-        return Trained(_fitted(rows, averaged([one for one, _ in made])), tuple(number for _, number in made))
-    if plan.others:
-        raise ValueError(f"a {plan.family} model cannot be blended")
     if plan.family == "current":
+        if plan.others:
+            raise ValueError("the current model cannot be blended")
         if not request.current:
             raise InputError("there is no current model", hint="name it as model.current = 'file.py:function'")
         return Trained(fit_current(request.current, Path(request.folder), rows.dataset))
+    rounds = request.rounds or (0,) * len(plan.members)
+    if len(rounds) != len(plan.members):
+        raise ValueError(f"{len(plan.members)} members cannot have {len(rounds)} numbers of rounds")
+    made = [
+        (_linear(rows, one), 0) if one.family == "linear" else _boost(rows, replace(request, plan=one), number)
+        for one, number in zip(plan.members, rounds, strict=True)
+    ]
+    return joined([Trained(_fitted(rows, model), (number,)) for model, number in made], rows.dataset.task)
+
+
+def joined(made: Sequence[Trained], task: Task) -> Trained:
+    """Models of the same rows as one, whose raw score is the mean of theirs."""
+    predictor = blended([one.fitted.predictor for one in made], task)
+    return Trained(replace(made[0].fitted, predictor=predictor), tuple(itertools.chain(*(one.rounds for one in made))))
+
+
+def _linear(rows: Rows, plan: ModelPlan) -> Estimator:
     model = linear_model(plan.strength, rows.encoding, rows.dataset.task)
     y = rows.dataset.y if rows.dataset.task in QUANTITIES else rows.dataset.y.astype(int)
     model.fit(rows.x, y)
-    return Trained(_fitted(rows, Estimator(model, rows.dataset.task)))
+    return Estimator(model, rows.dataset.task)
 
 
 def more_rounds(rounds: tuple[int, ...], times: float) -> tuple[int, ...]:

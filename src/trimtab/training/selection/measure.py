@@ -87,7 +87,7 @@ def look(setting: Setting, plan: ModelPlan, split: Split, fraction: float) -> Lo
     place = Path(setting.cache) / "fits" / f"{fit_key(setting, plan, split, fraction)}.npz" if setting.cache else None
     if place is not None and (kept := _read(place)) is not None:
         return kept
-    is_blend = split == "search" and plan.family == "lightgbm" and plan.others
+    is_blend = split == "search" and plan.others
     seen = (_blended if is_blend else _look)(setting, plan, split, fraction)
     if place is not None:
         _write(place, seen)
@@ -193,7 +193,7 @@ def _request(setting: Setting, plan: ModelPlan, split: Split, fraction: float) -
 
 def rounds_for(setting: Setting, plan: ModelPlan, rows: int) -> tuple[int, ...]:
     """What a plan takes on so many rows, by what the search found; none for what is not stopped early."""
-    if plan.family != "lightgbm":
+    if plan.family == "current":
         return ()
     seen = len(part(load(setting.data), setting.data, "train"))
     return more_rounds(look(setting, plan, "search", 1.0).rounds, rows / seen)

@@ -34,7 +34,7 @@ class ModelPlan:
     # Where a column is split: at the best place, or at one drawn at random, as extremely randomised trees do.
     splits: Annotated[str, Choice("best", "random"), BOOSTED] = "best"
     strength: Annotated[float, Float(1e-3, 100.0, log=True), When("family", "linear")] = 1.0
-    # Boosted plans whose trees are joined to this one's, to a single model of their mean: a blend of what was found.
+    # Plans whose predictions are averaged with this one's: a blend of what was found. Boosted ones share one booster.
     others: tuple[ModelPlan, ...] = ()
 
     @property

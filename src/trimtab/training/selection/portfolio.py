@@ -6,7 +6,7 @@ import functools
 import importlib.resources
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from trimtab.core.model import Brief, Comparison, Proposal, Trial
@@ -49,7 +49,7 @@ def refinements(brief: Brief[Any]) -> Sequence[Proposal[ModelPlan]]:
     full = _full(brief)
     if not full:
         return ()
-    best = full[0].proposal
+    best = full[0][1].proposal
     known = {trial.proposal.plan for trial in brief.history}
     for name, change in sorted(MOVES, key=lambda move: move[0] != best.because):
         plan = settle(replace(best.plan, **_within(change(best.plan))))
@@ -69,40 +69,55 @@ def _within(values: dict[str, Any]) -> dict[str, Any]:
     return cut
 
 
-def _full(brief: Brief[Any]) -> list[Trial[Any]]:
-    """Single boosted models that were looked at as fully as any, best first."""
+def _full(brief: Brief[Any], *, are_mixed: bool = False) -> list[tuple[float, Trial[Any]]]:
+    """Single models that were looked at as fully as any, best gain first: boosted ones, or of all families."""
     found = [
         (verdict.samples, verdict.gain.mid, one)
         for one in brief.history
         if isinstance(verdict := one.verdict, Comparison) and verdict.fraction == 1.0 and verdict.ruling != "unsafe"
-        if one.proposal.plan.family == "lightgbm" and not one.proposal.plan.others
+        if (are_mixed or one.proposal.plan.family == "lightgbm") and not one.proposal.plan.others
     ]
     most = max((samples for samples, *_ in found), default=0)
-    return [one for samples, _, one in sorted(found, key=lambda way: -way[1]) if samples == most]
+    return [(gain, one) for samples, gain, one in sorted(found, key=lambda way: -way[1]) if samples == most]
 
 
+@dataclass(frozen=True)
+class Terms:
+    """Which blends are made. `affordable`: CPU seconds that the members' trainings may cost in sum."""
+
+    affordable: float
+    sizes: tuple[int, ...] = (2, 3, 4)
+    are_mixed: bool = False  # with linear models and default LightGBM: what predicts is then no single booster
+
+
+BLENDS = "blend"  # who proposes them
 BLENDED_SHARE = 0.4  # of what all fits have cost: a blend that is chosen is trained once more, on more rows
 LEAST_FITS = 2
 
 
-def blends(brief: Brief[Any], affordable: float | None = None) -> Sequence[Proposal[ModelPlan]]:
-    """Means of the two, three and four best boosted models found so far, as far as their training is affordable.
-
-    `affordable`: CPU seconds; where nothing is said, a share of what all fits have cost.
+def blends(brief: Brief[Any], terms: Terms | None = None) -> Sequence[Proposal[ModelPlan]]:
+    """Means of the best models found so far, as many as their training is affordable; boosted ones, if not said else.
 
     Models that err differently err less together (Caruana et al., ICML 2004), and on the search split it costs nothing
     to see by how much.
     """
-    best = _full(brief)
+    terms = terms or Terms(BLENDED_SHARE * sum(map(_training, brief.history)))
+    best = _full(brief, are_mixed=terms.are_mixed)
     if len(best) < LEAST_FITS:
         return ()
-    if affordable is None:
-        affordable = BLENDED_SHARE * sum(map(_training, brief.history))
+    ranked = [(gain, _training(one), one.proposal.plan) for gain, one in best]
+    if terms.are_mixed:  # what all are compared with is as good as itself, and trained already
+        ranked = sorted([*ranked, (0.0, 0.0, brief.current)], key=lambda one: -one[0])
+    members, cost = [], 0.0
+    for _, price, plan in ranked:
+        if cost + price <= terms.affordable:
+            members.append(plan)
+            cost += price
     made = []
-    for count in (2, 3, 4):
-        if sum(map(_training, best[:count])) <= affordable:
-            first, *others = (one.proposal.plan for one in best[:count])
-            made.append(Proposal(replace(first, others=tuple(others)), "blend", f"the mean of the {count} best so far"))
+    for count in terms.sizes:
+        if count <= len(members):
+            first, *others = members[:count]
+            made.append(Proposal(replace(first, others=tuple(others)), BLENDS, f"the mean of the {count} best so far"))
     return made
 
 

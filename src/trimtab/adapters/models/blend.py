@@ -1,0 +1,52 @@
+"""Several models as one, whose raw score is the mean of theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trimtab.adapters.models.artifact import Estimator, Predictor
+from trimtab.adapters.models.boosting import averaged, mean_prediction
+from trimtab.adapters.sources.dataset import Task
+
+
+@dataclass(frozen=True)
+class Blend:
+    """Models of several families, as scikit-learn shows a model. `weights`: how many models each part stands for."""
+
+    parts: tuple[Predictor, ...]
+    weights: tuple[int, ...]
+    task: Task
+
+    def predict(self, data: Any) -> npt.NDArray[np.float64]:
+        """Values of a regression, as (n,)."""
+        return self._mean(data)
+
+    def predict_proba(self, data: Any) -> npt.NDArray[np.float64]:
+        """Chances of the classes, as (n, k)."""
+        found = self._mean(data)
+        return np.column_stack([1 - found, found]) if self.task == "binary" else found
+
+    def _mean(self, data: Any) -> npt.NDArray[np.float64]:
+        found = [
+            np.asarray(one.predict(data) if isinstance(one, Estimator) else one.predict(data, num_threads=1))  # type: ignore[call-arg]
+            for one in self.parts
+        ]
+        return mean_prediction(found, self.task, self.weights)
+
+
+def blended(models: Sequence[Any], task: Task) -> Any:
+    """The model itself, one booster of all trees where all are boosters, or else a blend as an `Estimator`."""
+    boosters = [one for one in models if not isinstance(one, Estimator)]
+    others = [one for one in models if isinstance(one, Estimator)]
+    if not others:
+        return averaged(boosters)
+    if len(models) == 1:
+        return others[0]
+    joined = [averaged(boosters)] if boosters else []
+    weights = [len(boosters)] * len(joined) + [1] * len(others)
+    return Estimator(Blend((*joined, *others), tuple(weights), task), task)
