@@ -89,7 +89,9 @@ def _asked(before: Spend, after: Spend) -> Spend:
 
 
 def inputs_key(workplace: Workplace, stage: Stage, earlier: Mapping[str, str]) -> str:
-    """What a stage's result depends on: configuration, data, the user's code, program version, earlier stages."""
+    """What a stage's result depends on: configuration, data, the user's code, program version, earlier stages, and the
+    language model that is asked, if any. What a study decided without it is still known to the ledger.
+    """
     return digest(
         [
             SCHEMA,
@@ -97,6 +99,7 @@ def inputs_key(workplace: Workplace, stage: Stage, earlier: Mapping[str, str]) -
             code_stamp(),
             [_part(workplace.config, name) for name in stage.reads],
             workplace.fingerprints,
+            "" if workplace.model is None else workplace.model.name,
             [earlier[name] for name in stage.needs],
         ]
     )
