@@ -25,6 +25,7 @@ from trimtab.core.errors import InputError
 from trimtab.core.events import Kept, RunEnded
 from trimtab.core.model import Spend
 from trimtab.stages.runs import compared, plots, pruned
+from trimtab.training.tracking import finding
 from trimtab.training.tracking.index import Condition, Wanted, found, listed, lost
 from trimtab.training.tracking.notes import unsupported, written
 from trimtab.training.tracking.runs import Origin
@@ -163,6 +164,7 @@ def check_finding(ledger: SqlLedger) -> None:
     assert runs("auc>=0.8", "name=search", by="auc", ascending=True) == [15, 17, 19]
     assert runs("kind = wide", "depth<13", by="depth") == [12, 11]
     assert runs("kind != wide", by="depth", limit=1) == [10]
+    assert runs("depth != 19", "name != other", by="depth", limit=2) == [17, 15]
     assert runs("status = failed") == []
     assert len(runs("cpu_seconds < 100", "by = track")) == 20
     assert runs("no such = 1") == []
@@ -180,6 +182,15 @@ def check_finding(ledger: SqlLedger) -> None:
 
 
 def test_runs_are_found_in_sqlite(tmp_path: Path) -> None:
+    check_finding(filled(open_ledger(tmp_path / "ledger.db"), tmp_path))
+
+
+@pytest.mark.parametrize(("few", "many"), [(0, 50_000), (0, 5), (1_000, 1_001)])
+def test_runs_are_found_whichever_way_touches_the_fewest_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few: int, many: int
+) -> None:
+    monkeypatch.setattr(finding, "FEW", few)
+    monkeypatch.setattr(finding, "MANY", many)
     check_finding(filled(open_ledger(tmp_path / "ledger.db"), tmp_path))
 
 

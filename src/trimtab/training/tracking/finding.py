@@ -25,7 +25,6 @@ SIGNS: Mapping[str, Callable[[Any, Any], Any]] = {
     "<=": operator.le, ">=": operator.ge, "!=": operator.ne, "=": operator.eq, "<": operator.lt, ">": operator.gt,
 }  # fmt: skip
 FEW, MANY = 1_000, 50_000  # runs that pass a test: put to the others at once, or only where a walk fails; never
-WALK = 10_000  # rows of the order, before few runs are tried instead
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +55,12 @@ def runs_that_pass(
 ) -> list[str]:  # fmt: skip
     """The numbers of at most so many runs that pass all tests and have a `by`, ordered by it."""
     search = _Search(ledger, tests, by, is_ascending, limit)
-    counts = {one: search.count(one) for one in tests if one.sign != "!=" and one.name != "by"}  # these have an index
+    counts = {one: search.count(one) for one in tests if one.name != "by"}  # all others have an index
     fewest = min(counts, key=lambda one: counts[one], default=None)
     if fewest is None or counts[fewest] >= MANY:
         return search.walk(None)
     if counts[fewest] > FEW:
-        found = search.walk(WALK)
+        found = search.walk(counts[fewest])  # as many rows as the other way takes: at worst twice the cost of the best
         if len(found) == limit:
             return found
     return search.among(fewest)
@@ -78,8 +77,11 @@ class _Search:
     def count(self, test: Test) -> int:
         """How many runs pass a test, or MANY."""
         side = _side(test.name, test.value)
-        query = sa.select(sa.literal(1)).where(*side.rows, _passed(side, test)).limit(MANY)
-        return int(self._rows(sa.select(sa.func.count()).select_from(query.subquery()))[0][0])
+        found = 0
+        for passed in _ranges(side, test):
+            query = sa.select(sa.literal(1)).where(*side.rows, passed).limit(MANY)
+            found += int(self._rows(sa.select(sa.func.count()).select_from(query.subquery()))[0][0])
+        return min(MANY, found)
 
     def walk(self, rows: int | None) -> list[str]:
         """In the wanted order, through so many rows of it."""
@@ -98,7 +100,8 @@ class _Search:
     def among(self, test: Test) -> list[str]:
         """Among the runs that pass this test."""
         side = _side(test.name, test.value)
-        query = sa.select(side.run).where(*side.rows, _passed(side, test))
+        passed = sa.or_(*(sa.and_(*side.rows, one) for one in _ranges(side, test)))
+        query = sa.select(side.run).where(passed)
         query = query.where(*(self._met(one, side, test.name) for one in self.tests if one is not test))
         order = _side(self.by)
         place: sa.ColumnElement[Any] = order.column
@@ -147,6 +150,14 @@ def _side(name: str, value: float | str = 0.0) -> _Side:
 def _passed(side: _Side, test: Test) -> sa.ColumnElement[bool]:
     met: sa.ColumnElement[bool] = SIGNS[test.sign](side.column, test.value)
     return met
+
+
+def _ranges(side: _Side, test: Test) -> tuple[sa.ColumnElement[bool], ...]:
+    """The same, as ranges of an index: what differs from a value lies below or above it."""
+    if test.sign != "!=":
+        return (_passed(side, test),)
+    below: sa.ColumnElement[bool] = side.column < test.value
+    return below, side.column > test.value
 
 
 def _looked_up(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
