@@ -14,7 +14,7 @@ import pytest
 
 from trimtab.adapters.programs import fault
 from trimtab.cluster.forecasting.seasonal import WEEK_MINUTES, backtest, seasonal_quantile
-from trimtab.cluster.scaling.measure import History, replayed
+from trimtab.cluster.scaling.measure import History, replayed, with_gaps
 from trimtab.cluster.scaling.optimum import foresight_hours
 from trimtab.cluster.scaling.plan import PEERS, ScalingPlan
 from trimtab.cluster.scaling.problem import (
@@ -86,6 +86,29 @@ def test_replicas_are_billed_from_the_moment_they_are_asked_for_and_serve_after_
     assert late_minutes[0] == 60
     assert len(late_minutes) >= 1  # a cold start of one minute at least
     assert made.replicas[62] > made.replicas[59]
+
+
+@pytest.mark.parametrize("kind", ["hpa", "keda", "knative", "forecast"])
+def test_without_measurements_the_replicas_stay_until_there_are_some_again(kind: str) -> None:
+    rates = np.concatenate([np.full(30, 40.0), np.full(60, 400.0)])
+    heard = np.ones(90 * 12, bool)
+    heard[28 * 12 : 50 * 12] = False  # from before the rise on
+    known, plan = History(rates), ScalingPlan(kind)
+    deaf = replayed(plan, known, slice(0, 90), SERVICE, heard=heard)
+    assert len(set(deaf.replicas[31:50])) == 1
+    assert deaf.late[31:50].min() > 0.9
+    assert deaf.replicas[55] > 5 * deaf.replicas[49]
+    hears = replayed(plan, known, slice(0, 90), SERVICE)
+    assert hears.late_share < deaf.late_share
+    assert np.array_equal(replayed(plan, known, slice(0, 90), SERVICE, heard=heard | True).replicas, hears.replicas)
+
+
+def test_measurements_are_lost_about_once_an_hour_for_minutes() -> None:
+    heard = with_gaps(100 * 1440)
+    lost = 1 - heard.mean()
+    starts = np.flatnonzero(np.diff(heard.astype(int)) == -1)
+    assert lost == pytest.approx(3 / 63, rel=0.1)
+    assert len(starts) == pytest.approx(100 * 1440 / 63, rel=0.1)
 
 
 def test_what_replicas_a_rate_needs_is_enough_and_not_more() -> None:

@@ -6,6 +6,7 @@ import functools
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from trimtab.adapters.programs import compile_program
 from trimtab.cluster.forecasting.seasonal import seasonal_quantile
@@ -22,6 +23,9 @@ KINDS = {
     "forecast": simulator.FORECAST,
     "program": simulator.PROGRAM,
 }
+Heard = npt.NDArray[np.bool_]
+ALL_HEARD: Heard = np.zeros(0, bool)
+GAP_EVERY, GAP_MINUTES = 60.0, 3.0  # means: how often measurements stop, and for how long
 MOST_TIMES = 4.0  # the highest rate of the trace: what no sensible policy provides for
 LEAD_MINUTES = 3  # the forecast policy looks at the highest forecast of the next minutes: a cold start and a sync
 
@@ -63,10 +67,13 @@ class History:
         return np.asarray(windows.max(axis=1))
 
 
-def replayed(plan: ScalingPlan, history: History, stretch: slice, service: Service, stress: float = 1.0) -> Replay:
+def replayed(
+    plan: ScalingPlan, history: History, stretch: slice, service: Service, stress: float = 1.0, heard: Heard = ALL_HEARD
+) -> Replay:
     """Replay a plan over `stretch` (minutes of the trace), with the load times `stress`.
 
-    A static plan is sized by the highest rate before the stretch (or in it, when nothing came before).
+    `heard`: for each step whether its measurements arrive; empty: all do. A static plan is sized by the highest rate
+    before the stretch (or in it, when nothing came before).
     """
     rates = np.ascontiguousarray(history.rates[stretch]) * stress
     forecast = np.full(len(rates), np.nan)
@@ -88,12 +95,25 @@ def replayed(plan: ScalingPlan, history: History, stretch: slice, service: Servi
     )
     policy = compile_program(plan.program, simulator.DESIRED)
     series = simulator.replay(
-        rates, np.ascontiguousarray(forecast), KINDS[plan.kind], knobs, needs, numbers, start, policy
+        rates, np.ascontiguousarray(forecast), heard, KINDS[plan.kind], knobs, needs, numbers, start, policy
     )
     billed, late, late_requests = series
     requests = rates.sum() * 60
     share = float(late_requests.sum() / requests) if requests > 0 else 0.0
     return Replay(billed, late, share, float(billed.sum() / 60))
+
+
+def with_gaps(minutes: int, seed: int = 0) -> Heard:
+    """Measurements that stop about once an hour, for some minutes each time: whether each step's arrive."""
+    rng = np.random.default_rng(seed)
+    steps = round(60 / STEP)
+    heard = np.ones(minutes * steps, bool)
+    at = 0
+    while (at := at + round(rng.exponential(GAP_EVERY * steps))) < len(heard):
+        until = at + max(1, round(rng.exponential(GAP_MINUTES * steps)))
+        heard[at:until] = False
+        at = until
+    return heard
 
 
 @functools.lru_cache(maxsize=256)

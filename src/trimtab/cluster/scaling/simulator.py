@@ -4,7 +4,8 @@ The queue is followed as a fluid (its backlog decides who is late while replicas
 replica by the steady-state formulas of `queueing` (who is late while there are enough): the queue settles within a
 second or so, the step is five. `requests.py` simulates single requests; the tests hold the two against each other.
 Replicas are billed from the moment that they are asked for; they serve after the cold start. A controller sees the
-means of past steps only, `LAG` seconds late, and acts every 15 s, as Kubernetes' does.
+means of past steps only, `LAG` seconds late, and acts every 15 s, as Kubernetes' does. Where measurements are lost, it
+sees the last one, and after half a minute none of them changes anything (Kubernetes' autoscaler does not, either).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ Series = npt.NDArray[np.float64]
 STEP = 5.0  # seconds
 SYNC_STEPS = 3
 LAG_STEPS = 3
+STALE_STEPS = 6  # without a measurement, after which the number of replicas stays
 TOLERANCE = 0.1  # of Kubernetes' autoscaler: smaller deviations change nothing
 STATIC, HPA, KEDA, KNATIVE, FORECAST, PROGRAM = range(6)
 
@@ -170,15 +172,15 @@ _FLOATS = numba.f8[::1]
 _SERIES = numba.types.UniTuple(_FLOATS, 3)  # type: ignore[no-untyped-call]
 
 
-@numba.njit(_SERIES(_FLOATS, _FLOATS, numba.i8, _FLOATS, _FLOATS, _FLOATS, numba.i8, POLICY), cache=True)
+@numba.njit(_SERIES(_FLOATS, _FLOATS, numba.b1[::1], numba.i8, _FLOATS, _FLOATS, _FLOATS, numba.i8, POLICY), cache=True)
 def replay(
-    rates: Any, forecast: Any, kind: int, knobs: Any, needs: Any, service: Any, start: int, policy: Any
+    rates: Any, forecast: Any, heard: Any, kind: int, knobs: Any, needs: Any, service: Any, start: int, policy: Any
 ) -> Any:  # fmt: skip
     """Replay minutes of `rates` (requests/s). Returns (replicas billed, share late, requests late), each by minute.
 
     knobs: [level, target, window steps, stabilisation steps, margin, trend, panic]; needs: `highest_rates` for the
     forecast policy; service: [service s, allowed s, cold start steps, spread, most]; `policy` is asked if the kind is
-    PROGRAM, else it is not.
+    PROGRAM, else it is not. heard: for each step whether what was measured in it arrived; empty: all did.
     """
     minutes = len(rates)
     per_minute = int(60 / STEP)
@@ -188,7 +190,7 @@ def replay(
     past_rate, past_busy = np.zeros(_MEMORY), np.zeros(_MEMORY)
     wanted = np.ones(_MEMORY, np.int64)
     ready, coming, backlog = start, 0, 0.0
-    known_rate, known_ready, steady, panic_until, syncs = -1.0, -1, 0.0, -1, 0
+    known_rate, known_ready, steady, panic_until, syncs, deaf = -1.0, -1, 0.0, -1, 0, 0
     inputs, state = np.zeros(2 * RECENT + SIZED + 3), np.zeros(8)
     inputs[2 * RECENT : 2 * RECENT + SIZED] = needs[len(needs) - 1]
     inputs[2 * RECENT : 2 * RECENT + min(SIZED, len(needs))] = needs[:SIZED]
@@ -206,10 +208,16 @@ def replay(
         billed[minute] += (ready + coming) / per_minute
         late[minute] += share / per_minute
         late_requests[minute] += share * rate * STEP
-        past_rate[step % _MEMORY], past_busy[step % _MEMORY] = rate, busy + backlog * service[0] / STEP
+        if step == 0 or len(heard) == 0 or heard[step]:
+            past_rate[step % _MEMORY], past_busy[step % _MEMORY], deaf = rate, busy + backlog * service[0] / STEP, 0
+        else:
+            before = (step - 1) % _MEMORY
+            past_rate[step % _MEMORY], past_busy[step % _MEMORY], deaf = past_rate[before], past_busy[before], deaf + 1
         if step % SYNC_STEPS:
             continue
-        if kind == PROGRAM:
+        if deaf > STALE_STEPS:
+            desired = ready + coming
+        elif kind == PROGRAM:
             _look(inputs, step, past_rate, past_busy, forecast[minute], ready, coming)
             answer = policy(inputs, state)
             desired = ready + coming if answer < 0.0 else int(min(np.ceil(answer), float(most)))
