@@ -58,7 +58,7 @@ class Cheaper:
 
     @property
     def is_taken(self) -> bool:
-        """Whether what the loop confirmed, or where it confirmed none, what was measured, is 10 × cheaper and as good."""
+        """Whether what was confirmed, or where nothing was, what was measured, is 10 × cheaper and as good."""
         if self.confirmed > 1:
             return self.confirmed >= CHEAPER
         return self.times >= CHEAPER and self.relative_loss <= LOSS
