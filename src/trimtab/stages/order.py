@@ -1,23 +1,76 @@
-"""The stages of `trimtab run`, in order: what each of them depends on."""
+"""The stages of `trimtab run`, in order: what each of them depends on.
+
+A stage is imported when it runs: scikit-learn, LightGBM and numba take seconds, and `history`, a mistyped path and all
+that the ledger answers need none of them.
+"""
 
 from __future__ import annotations
 
 from trimtab.core.errors import InputError
-from trimtab.pipeline import Stage
-from trimtab.stages import check, convert, drift, package, retrain, scale, shrink, tune
+from trimtab.pipeline import Results, Stage, StageResult
+from trimtab.workplace import Workplace
+
+
+def _check(workplace: Workplace, results: Results) -> StageResult:
+    from trimtab.stages import check
+
+    return check.run(workplace, results)
+
+
+def _tune(workplace: Workplace, results: Results) -> StageResult:
+    from trimtab.stages import tune
+
+    return tune.run(workplace, results)
+
+
+def _convert(workplace: Workplace, results: Results) -> StageResult:
+    from trimtab.stages import convert
+
+    return convert.run(workplace, results)
+
+
+def _package(workplace: Workplace, results: Results) -> StageResult:
+    from trimtab.stages import package
+
+    return package.run(workplace, results)
+
+
+def _drift(workplace: Workplace, results: Results) -> StageResult:
+    from trimtab.stages import drift
+
+    return drift.run(workplace, results)
+
+
+def _retrain(workplace: Workplace, results: Results) -> StageResult:
+    from trimtab.stages import retrain
+
+    return retrain.run(workplace, results)
+
+
+def _scale(workplace: Workplace, results: Results) -> StageResult:
+    from trimtab.stages import scale
+
+    return scale.run(workplace, results)
+
+
+def _shrink(workplace: Workplace, results: Results) -> StageResult:
+    from trimtab.stages import shrink
+
+    return shrink.run(workplace, results)
+
 
 _LIMITS = ("budget.measurement_seconds", "budget.memory_gb")
 # What a better model is worth is part of what tune minimises.
 _TUNE_READS = ("data", "model", "production.quality_value", "prices.cpu_hour", "traffic", "budget.tune")
 
 STAGES: tuple[Stage, ...] = (
-    Stage("check", check.run, ("data", "model.metric", "budget.check", "budget.model_calls", *_LIMITS)),
-    Stage("tune", tune.run, (*_TUNE_READS, *_LIMITS), ("check",)),
-    Stage("convert", convert.run, ("model", "budget.convert", *_LIMITS), ("check", "tune")),
-    Stage("package", package.run, ("serving", "budget.package", *_LIMITS), ("check", "tune", "convert")),
-    Stage("drift", drift.run, ("production", *_LIMITS), ("check", "tune")),
-    Stage("retrain", retrain.run, ("production", "prices", "budget.retrain", *_LIMITS), ("check", "tune")),
-    Stage("scale", scale.run, ("serving", "traffic", "budget.scale", *_LIMITS), ("package",)),
+    Stage("check", _check, ("data", "model.metric", "budget.check", "budget.model_calls", *_LIMITS)),
+    Stage("tune", _tune, (*_TUNE_READS, *_LIMITS), ("check",)),
+    Stage("convert", _convert, ("model", "budget.convert", *_LIMITS), ("check", "tune")),
+    Stage("package", _package, ("serving", "budget.package", *_LIMITS), ("check", "tune", "convert")),
+    Stage("drift", _drift, ("production", *_LIMITS), ("check", "tune")),
+    Stage("retrain", _retrain, ("production", "prices", "budget.retrain", *_LIMITS), ("check", "tune")),
+    Stage("scale", _scale, ("serving", "traffic", "budget.scale", *_LIMITS), ("package",)),
 )
 
 _SHRINK_READS = ("data", "model", "production", "prices", "traffic", "budget.shrink", *_LIMITS)
@@ -25,7 +78,7 @@ _SHRINK_READS = ("data", "model", "production", "prices", "traffic", "budget.shr
 
 def shrinking_after(known: tuple[Stage, ...]) -> Stage:
     """`shrink`, which `trimtab run` leaves out: after those stages before it that have run, of none it depends."""
-    return Stage("shrink", shrink.run, _SHRINK_READS, tuple(stage.name for stage in known))
+    return Stage("shrink", _shrink, _SHRINK_READS, tuple(stage.name for stage in known))
 
 
 def stages_for(name: str) -> tuple[Stage, ...]:
