@@ -2,8 +2,9 @@
 
 Turns are trainings of a search or a k-fold, with fewer threads; and epochs, with fewer workers of their loader.
 LightGBM fixes some of its threads when a booster is made: changed later, the others still wait for them, and a changed
-parameter draws its random numbers anew. Its limit for the whole process, set before a training, leaves results as they
-are to the last bit. Trainings with one number of threads and the other take turns, compared by the cost of a round.
+parameter draws its random numbers anew. Its limit for the whole process, set before a training, leaves a training that
+is `deterministic` as it is to the last bit; in others, threads change the order of its sums. Trainings with one number
+of threads and the other take turns, compared by the cost of a round.
 torch's loaders fix their workers when an epoch begins; their order of rows is drawn by the first process either way.
 """
 
