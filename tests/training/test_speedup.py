@@ -370,7 +370,7 @@ def wasteful(tmp_path: Path) -> Path:
     import numpy as np
 
     rng = np.random.default_rng(0)
-    x = rng.normal(size=(7_000, 3))
+    x = rng.normal(size=(3_500, 3))
     y = x @ [1.0, -2.0, 0.5] + rng.normal(size=len(x))
     np.savetxt(tmp_path / "rows.csv", np.column_stack([x, y]), delimiter=",")
     path = tmp_path / "train.py"
