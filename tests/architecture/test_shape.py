@@ -45,6 +45,15 @@ def test_imports_run_one_way() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_no_command_waits_for_a_library_that_only_a_stage_needs() -> None:
+    code = (
+        "import sys, trimtab.faces.cli.commands, trimtab.faces.cli.running, trimtab.faces.cli.watching;"
+        "print(*{'lightgbm', 'numba', 'pandas', 'scipy', 'sklearn', 'torch'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout.split()) == (0, []), done.stderr
+
+
 def functions() -> Iterator[tuple[str, Function]]:
     for file in FILES:
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
