@@ -223,6 +223,12 @@ def test_a_memory_request_says_what_its_past_cannot_support() -> None:
         memory_request(few, {"lines": 3.0})
 
 
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads of a job that wait do not spin: on a busy host they would take each other's cores."""
+    monkeypatch.setenv("OMP_WAIT_POLICY", "passive")
+
+
 def watched(tmp_path: Path, code: str, *arguments: str, **orders: object) -> Ended:
     script = tmp_path / "job.py"
     script.write_text(textwrap.dedent(code))
@@ -589,10 +595,7 @@ FOLDS = """
 """
 
 
-def test_trainings_with_other_threads_come_out_the_same_to_the_last_bit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("OMP_WAIT_POLICY", "passive")  # threads that spin take each other's cores on a busy host
+def test_trainings_with_other_threads_come_out_the_same_to_the_last_bit(tmp_path: Path) -> None:
     code, told, limits = FOLDS.replace("LEAST", str(LEAST_SECONDS)), [], []
     for acts in (True, False):
         with (tmp_path / "out").open("wb") as output:
