@@ -32,7 +32,7 @@ from trimtab.core.verifier import can_win, compare
 from trimtab.core.wire import dump
 
 P = TypeVar("P")
-TIE = 0.25  # of the half-width of an interval of 95 %: about half a standard error
+TIE = 0.25  # of the half-width of an interval of 95 %: half a standard error
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +96,28 @@ class Race(Generic[P]):
             and verdict.gain.mid > self._objective.margin
         ]
         best = [trial for *_, trial in sorted(ranked, key=lambda one: one[:2], reverse=True)]
-        if self._ladder.steadiest:
-            best = _steadiest_first(best, self._ladder.steadiest)
+        if self._ladder.steadiest and best:
+            best = self._steadiest_first(best, self._ladder.rungs[top], self._ladder.steadiest)
         found: list[Trial[P]] = []
         for number in range(self._ladder.finalists):
             share = 1 - number / self._ladder.finalists
             left = (one for one in best if one not in found)
             found += [one for one in left if _keeps(one.verdict, self._objective, share)][:1]
         return found
+
+    def _steadiest_first(self, best: list[Trial[P]], rung: Rung, metric: str) -> list[Trial[P]]:
+        """The same plans; among those that tie with the first, pair by pair, the steadiest goes to the front."""
+        samples = [Sample("search", seed, rung.fraction) for seed in range(rung.seeds)]
+        known = [measured(self._study.bench.measure(one.proposal.plan, samples, self._meter)) for one in best]
+        behind = [compare(self._objective, known[0], one).gain for one in known]
+        ties = [place for place, one in enumerate(behind) if one.mid >= -TIE * (one.high - one.low) / 2]
+
+        def steadiness(place: int) -> tuple[float, int]:
+            verdict = best[place].verdict
+            return (verdict.metrics.get(metric, 0.0) if isinstance(verdict, Comparison) else 0.0), -place
+
+        first = max(ties, key=steadiness)
+        return [best[first], *best[:first], *best[first + 1 :]]
 
     def _climb(self, plan: P, is_baseline: bool) -> tuple[Verdict, int]:
         verdict: Verdict = Refusal("failed", "there are no rungs")
@@ -132,17 +146,6 @@ class Race(Generic[P]):
         scores.append(verdict.gain.mid)
         places = max(2, math.ceil(len(scores) * self._ladder.keep))
         return sum(score > verdict.gain.mid for score in scores) < places
-
-
-def _steadiest_first(best: list[Trial[P]], metric: str) -> list[Trial[P]]:
-    """The same plans; among those that tie with the first, the steadiest goes to the front."""
-    verdicts = [one.verdict for one in best if isinstance(one.verdict, Comparison)]
-    if not verdicts:
-        return best
-    least = verdicts[0].gain.mid - TIE * (verdicts[0].gain.high - verdicts[0].gain.low) / 2
-    ties = [place for place, one in enumerate(verdicts) if one.gain.mid >= least]
-    first = max(ties, key=lambda place: (verdicts[place].metrics.get(metric, 0.0), -place))
-    return [best[first], *best[:first], *best[first + 1 :]]
 
 
 def _keeps(verdict: Verdict, objective: Objective, share: float) -> bool:

@@ -41,7 +41,7 @@ E = TypeVar("E", bound=Event)
 FIRST_SHARE = 0.5  # of the budget: what default LightGBM may take before anything is compared
 SEARCH_SHARE = 0.65  # of what is left then; the rest trains the winner on every row
 CHECK_SHARE = 0.2
-MORE_ROWS = 1.6  # times the rows of a fold: what the chosen plan is trained on at last
+MORE_WORK = 2.0  # times what a fold's training cost: the last ones, on 1.6 times the rows, take more rounds
 ENOUGH_PLANS = 15  # to compare, before any is looked at on several folds
 SIZES = (2, 3, 4, 6, 8)  # of blends
 PLAN_PRICE = 2.0  # what a plan of the portfolio costs on a fold, in trainings of default LightGBM on every row
@@ -201,7 +201,7 @@ def _searched(fits: Fits, scoring: Scoring, made: Given, effort: Effort) -> Chos
 
 def _proposer(effort: Effort, task: Task) -> Enough:
     """Known plans, blends of what does well and steps from it, then classical search."""
-    affordable = (1 - SEARCH_SHARE) * effort.budget / MORE_ROWS if effort.trials is None else math.inf
+    affordable = (1 - SEARCH_SHARE) * effort.budget / MORE_WORK if effort.trials is None else math.inf
     terms = Terms(affordable, SIZES, are_mixed=task != "ranking")
     joined = Derived("blends", functools.partial(blends, terms=terms))
     known = Rules("portfolio", portfolio, batch=1)
