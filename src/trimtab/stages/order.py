@@ -6,57 +6,22 @@ that the ledger answers need none of them.
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Callable
+
 from trimtab.core.errors import InputError
 from trimtab.pipeline import Results, Stage, StageResult
 from trimtab.workplace import Workplace
 
 
-def _check(workplace: Workplace, results: Results) -> StageResult:
-    from trimtab.stages import check
+def _later(name: str) -> Callable[[Workplace, Results], StageResult]:
+    """What runs a stage: `run` of the module of its name."""
 
-    return check.run(workplace, results)
+    def run(workplace: Workplace, results: Results) -> StageResult:
+        made: StageResult = importlib.import_module(f"trimtab.stages.{name}").run(workplace, results)
+        return made
 
-
-def _tune(workplace: Workplace, results: Results) -> StageResult:
-    from trimtab.stages import tune
-
-    return tune.run(workplace, results)
-
-
-def _convert(workplace: Workplace, results: Results) -> StageResult:
-    from trimtab.stages import convert
-
-    return convert.run(workplace, results)
-
-
-def _package(workplace: Workplace, results: Results) -> StageResult:
-    from trimtab.stages import package
-
-    return package.run(workplace, results)
-
-
-def _drift(workplace: Workplace, results: Results) -> StageResult:
-    from trimtab.stages import drift
-
-    return drift.run(workplace, results)
-
-
-def _retrain(workplace: Workplace, results: Results) -> StageResult:
-    from trimtab.stages import retrain
-
-    return retrain.run(workplace, results)
-
-
-def _scale(workplace: Workplace, results: Results) -> StageResult:
-    from trimtab.stages import scale
-
-    return scale.run(workplace, results)
-
-
-def _shrink(workplace: Workplace, results: Results) -> StageResult:
-    from trimtab.stages import shrink
-
-    return shrink.run(workplace, results)
+    return run
 
 
 _LIMITS = ("budget.measurement_seconds", "budget.memory_gb")
@@ -64,13 +29,13 @@ _LIMITS = ("budget.measurement_seconds", "budget.memory_gb")
 _TUNE_READS = ("data", "model", "production.quality_value", "prices.cpu_hour", "traffic", "budget.tune")
 
 STAGES: tuple[Stage, ...] = (
-    Stage("check", _check, ("data", "model.metric", "budget.check", "budget.model_calls", *_LIMITS)),
-    Stage("tune", _tune, (*_TUNE_READS, *_LIMITS), ("check",)),
-    Stage("convert", _convert, ("model", "budget.convert", *_LIMITS), ("check", "tune")),
-    Stage("package", _package, ("serving", "budget.package", *_LIMITS), ("check", "tune", "convert")),
-    Stage("drift", _drift, ("production", *_LIMITS), ("check", "tune")),
-    Stage("retrain", _retrain, ("production", "prices", "budget.retrain", *_LIMITS), ("check", "tune")),
-    Stage("scale", _scale, ("serving", "traffic", "budget.scale", *_LIMITS), ("package",)),
+    Stage("check", _later("check"), ("data", "model.metric", "budget.check", "budget.model_calls", *_LIMITS)),
+    Stage("tune", _later("tune"), (*_TUNE_READS, *_LIMITS), ("check",)),
+    Stage("convert", _later("convert"), ("model", "budget.convert", *_LIMITS), ("check", "tune")),
+    Stage("package", _later("package"), ("serving", "budget.package", *_LIMITS), ("check", "tune", "convert")),
+    Stage("drift", _later("drift"), ("production", *_LIMITS), ("check", "tune")),
+    Stage("retrain", _later("retrain"), ("production", "prices", "budget.retrain", *_LIMITS), ("check", "tune")),
+    Stage("scale", _later("scale"), ("serving", "traffic", "budget.scale", *_LIMITS), ("package",)),
 )
 
 _SHRINK_READS = ("data", "model", "production", "prices", "traffic", "budget.shrink", *_LIMITS)
@@ -78,7 +43,7 @@ _SHRINK_READS = ("data", "model", "production", "prices", "traffic", "budget.shr
 
 def shrinking_after(known: tuple[Stage, ...]) -> Stage:
     """`shrink`, which `trimtab run` leaves out: after those stages before it that have run, of none it depends."""
-    return Stage("shrink", _shrink, _SHRINK_READS, tuple(stage.name for stage in known))
+    return Stage("shrink", _later("shrink"), _SHRINK_READS, tuple(stage.name for stage in known))
 
 
 def stages_for(name: str) -> tuple[Stage, ...]:
