@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator
+import statistics
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TypeVar, cast
+
+import numpy as np
+import numpy.typing as npt
 
 from trimtab.adapters.models.artifact import Fitted
 from trimtab.adapters.sources.dataset import Task
@@ -19,17 +23,17 @@ from trimtab.core.budget import Meter, Stopwatch
 from trimtab.core.errors import InputError
 from trimtab.core.events import Event, Judged, Recorded
 from trimtab.core.loop import optimize
-from trimtab.core.model import Comparison, Decision, Interval
+from trimtab.core.model import Comparison, Decision, Interval, Sample
 from trimtab.core.space import settle
 from trimtab.core.wire import load
 from trimtab.hooks.session import cores
-from trimtab.proposers.enough import ERRORS_WIDE, Enough
+from trimtab.proposers.enough import Enough
 from trimtab.proposers.portfolio import Portfolio
 from trimtab.proposers.rules import Before, Derived, Rules
 from trimtab.proposers.search import Search
 from trimtab.training.selection.fits import Fits, require_room
 from trimtab.training.selection.fitting import DEFAULT_ROUNDS, Pool, Request, Rows, Trained, train
-from trimtab.training.selection.folded import folded
+from trimtab.training.selection.folded import Folded, folded
 from trimtab.training.selection.given import LEAST_ROWS, Given
 from trimtab.training.selection.memory import busy_cores, threads_for
 from trimtab.training.selection.plan import DEFAULT, SEARCHED, ModelPlan
@@ -196,7 +200,7 @@ def _searched(fits: Fits, scoring: Scoring, made: Given, effort: Effort) -> Chos
     )
     if decision.stopped.startswith("the current plan could not be measured"):
         raise InputError(f"default LightGBM was not scored: {decision.stopped}", hint="check `scoring` on its own")
-    return _chosen(decision, ledger)
+    return _chosen(decision, ledger, problem)
 
 
 def _proposer(effort: Effort, task: Task) -> Enough:
@@ -210,7 +214,7 @@ def _proposer(effort: Effort, task: Task) -> Enough:
     return Enough(Before(joined, ideas), most=effort.trials, free={BLENDS})
 
 
-def _chosen(decision: Decision[ModelPlan], ledger: Unwritten) -> Chosen:
+def _chosen(decision: Decision[ModelPlan], ledger: Unwritten, problem: Folded) -> Chosen:
     """The finalist, if it does no worse than the default by what was measured; the default otherwise."""
     on_holdout = [
         one.event
@@ -224,17 +228,37 @@ def _chosen(decision: Decision[ModelPlan], ledger: Unwritten) -> Chosen:
     best = on_holdout[0]
     assert isinstance(best.verdict, Comparison)
     plan, gain = load(ModelPlan, best.plan), best.verdict.gain
-    if gain.mid <= 0 and _pooled(decision, plan, gain) <= 0:
+    if gain.mid <= 0 and _pooled(decision, plan, gain, problem) <= 0:
         notes = (*decision.notes, "the best plan of the search did no better on the holdout: default LightGBM is kept")
         return Chosen(DEFAULT, decision.stopped, notes, gain, trials=count)
     return Chosen(plan, decision.stopped, decision.notes, gain, best.verdict.ruling == "better", count)
 
 
-def _pooled(decision: Decision[ModelPlan], plan: ModelPlan, holdout: Interval) -> float:
+def _pooled(decision: Decision[ModelPlan], plan: ModelPlan, holdout: Interval, problem: Folded) -> float:
     """The gain by all that was measured: on the holdout, and in the search less what the best of many has by luck."""
-    verdict = next(one.verdict for one in decision.trials if one.proposal.plan == plan)
-    assert isinstance(verdict, Comparison)
-    searched = verdict.gain
-    luck = math.sqrt(2 * math.log(max(2, len(decision.trials)))) * (searched.high - searched.low) / ERRORS_WIDE
-    weights = [1 / max(1e-12, one.high - one.low) ** 2 for one in (holdout, searched)]
-    return (weights[0] * holdout.mid + weights[1] * (searched.mid - luck)) / sum(weights)
+    full = {one.proposal.plan: one.verdict for one in decision.trials if isinstance(one.verdict, Comparison)}
+    searched = full[plan]
+    rivals = [
+        one
+        for one, verdict in full.items()
+        if one != plan and not one.others and (verdict.samples, verdict.fraction) == (searched.samples, 1.0)
+    ]
+    weights = [1 / max(1e-12, one.high - one.low) ** 2 for one in (holdout, searched.gain)]
+    expected = searched.gain.mid - _luck(problem, plan, rivals, searched.samples)
+    return (weights[0] * holdout.mid + weights[1] * expected) / sum(weights)
+
+
+def _luck(problem: Folded, plan: ModelPlan, rivals: Sequence[ModelPlan], samples: int) -> float:
+    """By how much the best of so many plans looks better than it is, were all alike: what they err apart, pair by pair.
+
+    What they share, the rows that are hard and the luck of what they are compared with, chooses none of them.
+    """
+    if not rivals:
+        return 0.0
+
+    def scores(one: ModelPlan) -> npt.NDArray[np.float64]:
+        return np.array([problem.measure(one, Sample("search", seed)).metrics["score"] for seed in range(samples)])
+
+    best = scores(plan)
+    apart = [float((best - scores(one)).std(ddof=1)) / math.sqrt(samples) for one in rivals]
+    return math.sqrt(2 * math.log(1 + len(rivals))) * statistics.median(apart)
