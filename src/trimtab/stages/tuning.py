@@ -47,6 +47,7 @@ SEARCH_SHARE = 0.65  # of what is left then; the rest trains the winner on every
 CHECK_SHARE = 0.2
 MORE_WORK = 2.0  # times what a fold's training cost: the last ones, on 1.6 times the rows, take more rounds
 ENOUGH_PLANS = 15  # to compare, before any is looked at on several folds
+SURELY = 2.0  # standard errors
 SIZES = (2, 3, 4, 6, 8)  # of blends
 PLAN_PRICE = 2.0  # what a plan of the portfolio costs on a fold, in trainings of default LightGBM on every row
 SIMPLE = ModelPlan(family="linear")
@@ -251,14 +252,15 @@ def _pooled(decision: Decision[ModelPlan], plan: ModelPlan, holdout: Interval, p
 def _luck(problem: Folded, plan: ModelPlan, rivals: Sequence[ModelPlan], samples: int) -> float:
     """By how much the best of so many plans looks better than it is, were all alike: what they err apart, pair by pair.
 
-    What they share, the rows that are hard and the luck of what they are compared with, chooses none of them.
+    What they share, the rows that are hard and the luck of what they are compared with, chooses none of them. What is
+    surely worse could not have won.
     """
-    if not rivals:
-        return 0.0
 
     def scores(one: ModelPlan) -> npt.NDArray[np.float64]:
         return np.array([problem.measure(one, Sample("search", seed)).metrics["score"] for seed in range(samples)])
 
     best = scores(plan)
-    apart = [float((best - scores(one)).std(ddof=1)) / math.sqrt(samples) for one in rivals]
-    return math.sqrt(2 * math.log(1 + len(rivals))) * statistics.median(apart)
+    behind = [best - scores(one) for one in rivals]
+    errors = [float(one.std(ddof=1)) / math.sqrt(samples) for one in behind]
+    close = [error for one, error in zip(behind, errors, strict=True) if one.mean() < SURELY * error]
+    return math.sqrt(2 * math.log(1 + len(close))) * statistics.median(close) if close else 0.0
