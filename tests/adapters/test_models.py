@@ -171,3 +171,5 @@ def test_joined_boosters_predict_the_mean_of_their_raw_scores(task: Task) -> Non
     assert np.allclose(joined.predict(x, raw_score=True), mean, rtol=1e-12, atol=1e-12)
     parts = [np.asarray(one.predict(x)) for one in boosters]
     assert np.allclose(mean_prediction(parts, task), joined.predict(x), rtol=1e-9, atol=1e-12)
+    weighted = averaged(boosters, [1, 3, 1])
+    assert np.allclose(mean_prediction(parts, task, [1, 3, 1]), weighted.predict(x), rtol=1e-9, atol=1e-12)

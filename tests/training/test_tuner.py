@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,10 +22,14 @@ from sklearn.utils.estimator_checks import check_estimator
 
 import trimtab
 from trimtab.core.model import Brief, Comparison, Evidence, Interval, Objective, Proposal, Spend, Trial
+from trimtab.core.space import settle
 from trimtab.proposers.enough import Enough
 from trimtab.proposers.rules import Rules
 from trimtab.stages.tuner import Tuner
+from trimtab.training.selection.fits import MOST_MODELS, Fits
+from trimtab.training.selection.fitting import Pool
 from trimtab.training.selection.folds import Layout, folds_from, folds_of
+from trimtab.training.selection.given import Wishes, given
 from trimtab.training.selection.memory import predicted_bytes, require_memory, threads_for
 from trimtab.training.selection.plan import DEFAULT, ModelPlan
 
@@ -333,6 +338,22 @@ def test_a_search_ends_when_more_plans_promise_less_than_the_noise() -> None:
     assert rising.propose(brief([0.1 * place for place in range(40)]))
     assert not ideas.propose(brief([0.5] + [0.1] * 39))
     assert "within the noise" in ideas.notes[0]
+
+
+def test_what_is_left_of_the_budget_trains_the_plan_again_with_other_seeds() -> None:
+    made = given(*load_diabetes(return_X_y=True), None, "regression", Wishes())
+    fits = Fits(Pool(made.rows), made.folds(1), "rmse", 1)
+    drawn, default = settle(ModelPlan(leaves=8)), settle(DEFAULT)
+    plan = replace(drawn, others=(default,))
+    fits.fit(plan, 0)
+    once, often = (fits.final(plan, {}, lambda left=left: left) for left in (0.0, 1e9))
+    assert len(once.rounds) == 2
+    assert len(often.rounds) == MOST_MODELS
+    first, last = (one.fitted.predictor for one in (once, often))
+    # The default draws nothing: it is there once, and counts as often as the others.
+    assert last.num_trees() == 4 * (first.num_trees() - 100) + 100  # type: ignore[attr-defined]
+    assert not np.array_equal(once.fitted.predict(fits.pool.x), often.fitted.predict(fits.pool.x))
+    assert len(fits.final(default, {}, lambda: 1e9).rounds) == 1
 
 
 def test_plans_that_cost_nothing_do_not_end_a_search() -> None:

@@ -62,6 +62,10 @@ class Effort:
     threads: int | None = None
     seed: int = 0
 
+    def left(self, watch: Stopwatch) -> float:
+        """CPU seconds of the budget; none where a count of trials ends the search, so that it repeats."""
+        return self.budget - watch.read().cpu_seconds if self.trials is None else 0.0
+
 
 @dataclass(frozen=True)
 class TuningReport:
@@ -152,7 +156,7 @@ def tune_rows(made: Given, scoring: Scoring, effort: Effort, watch: Stopwatch) -
     if chosen.plan == DEFAULT:
         return _tuned(first, cost, chosen, scoring, watch)
     before = watch.read().cpu_seconds
-    trained = fits.final(chosen.plan, {settle(DEFAULT): first})
+    trained = fits.final(chosen.plan, {settle(DEFAULT): first}, lambda: effort.left(watch))
     return _tuned(trained, watch.read().cpu_seconds - before, chosen, scoring, watch)
 
 

@@ -40,13 +40,20 @@ class Blend:
 
 
 def blended(models: Sequence[Any], task: Task) -> Any:
-    """The model itself, one booster of all trees where all are boosters, or else a blend as an `Estimator`."""
-    boosters = [one for one in models if not isinstance(one, Estimator)]
-    others = [one for one in models if isinstance(one, Estimator)]
+    """The model itself, one booster of all trees where all are boosters, or else a blend as an `Estimator`.
+
+    A model that is named several times counts as often.
+    """
+    counts = {id(one): sum(other is one for other in models) for one in models}
+    distinct = list({id(one): one for one in models}.values())
+    boosters = [one for one in distinct if not isinstance(one, Estimator)]
+    others = [one for one in distinct if isinstance(one, Estimator)]
+    weights = [counts[id(one)] for one in boosters]
     if not others:
-        return averaged(boosters)
-    if len(models) == 1:
+        return averaged(boosters, weights)
+    if len(distinct) == 1:
         return others[0]
-    joined = [averaged(boosters)] if boosters else []
-    weights = [len(boosters)] * len(joined) + [1] * len(others)
-    return Estimator(Blend((*joined, *others), tuple(weights), task), task)
+    joined = [averaged(boosters, weights)] if boosters else []
+    return Estimator(
+        Blend((*joined, *others), (*[sum(weights)] * len(joined), *(counts[id(one)] for one in others)), task), task
+    )

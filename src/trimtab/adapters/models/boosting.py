@@ -113,21 +113,22 @@ def _stop_after(cpu_seconds: float) -> Callable[..., None]:
     return stop
 
 
-def averaged(boosters: Sequence[lightgbm.Booster]) -> lightgbm.Booster:
-    """One booster whose raw score is the mean of theirs: all their trees in turn, with leaves divided by their number.
+def averaged(boosters: Sequence[lightgbm.Booster], weights: Sequence[int] | None = None) -> lightgbm.Booster:
+    """One booster whose raw score is the mean of theirs: all their trees in turn, with leaves scaled by their weights.
 
     They must share columns, objective and classes. A booster that was stopped early gives its best trees only.
     """
     if len(boosters) == 1:
         return boosters[0]
+    weights = weights or [1] * len(boosters)
     texts = [one.model_to_string(num_iteration=one.best_iteration) for one in boosters]
     per_round = boosters[0].num_model_per_iteration()
     forests = [_rounds(text, per_round) for text in texts]
     trees = []
     for turn in range(max(map(len, forests))):
-        for forest in forests:
+        for forest, weight in zip(forests, weights, strict=True):
             if turn < len(forest):
-                trees += [_scaled(tree, 1.0 / len(boosters)) for tree in forest[turn]]
+                trees += [_scaled(tree, weight / sum(weights)) for tree in forest[turn]]
     head, _, _ = texts[0].partition("Tree=0\n")
     blocks = [f"Tree={place}\n{tree}" for place, tree in enumerate(trees)]
     sizes = "tree_sizes=" + " ".join(str(len(block.encode())) for block in blocks)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import statistics
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -20,6 +20,8 @@ from trimtab.training.selection.measure import FEWEST_ROWS
 from trimtab.training.selection.memory import free_bytes, predicted_bytes, require_memory
 from trimtab.training.selection.plan import ModelPlan
 
+MOST_MODELS = 8  # that are trained to be one in the end
+SLACK = 1.3  # times what a training cost: what must be left for another one
 HOLDOUT = -1  # in the place of a fold's number: the last fold's model, scored on the holdout
 Key: TypeAlias = tuple[ModelPlan, int, float]
 
@@ -59,18 +61,26 @@ class Fits:
             self._known[key] = look(plan, fold, fraction)
         return self._known[key]
 
-    def final(self, plan: ModelPlan, known: Mapping[ModelPlan, Trained]) -> Trained:
+    def final(self, plan: ModelPlan, known: Mapping[ModelPlan, Trained], left: Callable[[], float]) -> Trained:
         """The plan trained on every row, the holdout included, with the rounds that the search's imply.
 
-        `known`: plans that were trained on every row before.
+        What is `left` of the budget, in CPU seconds, trains it again with other seeds, as often as that pays: the mean
+        errs less. `known`: plans that were trained on every row before.
         """
         seen = statistics.fmean(len(trained_on) for trained_on, _ in self.folds.search)
         rounds = more_rounds(self.rounds(plan), len(self.rows) / seen)
         rows = Rows(self._everything)
-        made = [
-            known.get(one) or train(rows, Request(one, self._loss, rounds=(number,), threads=self.threads))
-            for one, number in zip(plan.members, rounds, strict=True)
-        ]
+        made: list[Trained] = []
+        once = dict(known)
+        for seed in range(max(1, MOST_MODELS // len(plan.members))):
+            before = left()
+            for one, number in zip(plan.members, rounds, strict=True):
+                request = Request(one, self._loss, rounds=(number,), threads=self.threads, seed=seed)
+                made.append(once.get(one) or train(rows, request))
+                if not one.draws:
+                    once[one] = made[-1]
+            if not any(one.draws for one in plan.members) or left() <= SLACK * (before - left()):
+                break
         return joined(made, self.rows.task)
 
     def rounds(self, plan: ModelPlan) -> tuple[int, ...]:

@@ -111,6 +111,7 @@ class Request:
     pace: float = 1.0
     threads: int = 1
     most_cpu_seconds: float = math.inf  # for one booster, which then ends with the trees that it has
+    seed: int = 0  # of the rows and columns that are drawn
 
 
 def train(rows: Rows, request: Request) -> Trained:
@@ -167,6 +168,7 @@ def _boost(rows: Rows, request: Request, rounds: int) -> tuple[Any, int]:
         DEFAULT_ROUNDS if is_default else rounds or _most_rounds(plan, rate, tail),
         early_stopping=round(10 + 2 / rate) if tail else 0,
         threads=request.threads,
+        seed=request.seed,
         most_cpu_seconds=request.most_cpu_seconds,
     )
     cut = len(rows.dataset) - tail

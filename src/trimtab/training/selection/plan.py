@@ -38,6 +38,12 @@ class ModelPlan:
     others: tuple[ModelPlan, ...] = ()
 
     @property
+    def draws(self) -> bool:
+        """Whether its own training draws rows, columns or splits, so that another seed makes another model."""
+        shares = (self.feature_share, self.node_share, self.bagging_share)
+        return self.family == "lightgbm" and (min(shares) < 1 or self.splits == "random")
+
+    @property
     def members(self) -> tuple[ModelPlan, ...]:
         """The plans that are trained: this one alone, or all of a blend."""
         return (replace(self, others=()), *self.others)
