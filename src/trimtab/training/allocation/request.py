@@ -21,7 +21,7 @@ from trimtab.core.errors import InputError
 
 RISK = 0.005  # of running out of memory
 LEAST = 3  # runs
-MARGIN = 1.05  # where the past is too short for the risk
+MARGIN = 1.05  # where the bound rests on a single run, the one that was underestimated most
 PER_TERM = 4  # runs that each term must be backed by
 MOST_FEATURES = 4
 LEAST_TAIL = 5  # runs, of which a tail is made
@@ -67,7 +67,8 @@ def memory_request(past: Sequence[Past], wanted: Mapping[str, float], risk: floa
     uppers = np.sort(forecasts + errors)
     place = math.ceil((1 - risk) * (len(past) + 1))
     is_short = place > len(past)
-    log_bound = max(uppers[-1] + math.log(MARGIN) if is_short else uppers[place - 1], _beyond(uppers, risk))
+    rests_on_one = place >= len(past)
+    log_bound = max(uppers[-1] + math.log(MARGIN) if rests_on_one else uppers[place - 1], _beyond(uppers, risk))
     notes = []
     if is_short:
         needed = math.ceil(1 / risk) - 1
