@@ -1,6 +1,6 @@
 """watch report: the memory request for the next run, on runs that it has not seen.
 
-python benchmarks/training/request.py [--runs 240]
+python benchmarks/training/request.py [--runs 240] [--again]
 
 Real trainings of random sizes, watched one after the other; each of the later half is sized by those before it.
 """
@@ -8,6 +8,7 @@ Real trainings of random sizes, watched one after the other; each of the later h
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import tempfile
 from pathlib import Path
@@ -19,6 +20,7 @@ from trimtab.training.allocation.job import Orders, run
 from trimtab.training.allocation.request import Past, memory_request
 
 RISK = 0.005
+RAW = Path(__file__).with_name("request_raw.json")
 ENOUGH = 200  # runs of each script, for a table that is kept
 SCRIPTS = {
     "LightGBM": """
@@ -56,7 +58,10 @@ def main() -> None:
     """Print the table and write it beside this file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=240, help="of each script")
+    parser.add_argument("--again", action="store_true", help="watch all runs anew")
     given = parser.parse_args()
+    if given.again:
+        RAW.unlink(missing_ok=True)
     facts = host()
     lines = [
         f"{facts['cpu']}, Python {facts['python']}. {given.runs} runs of each script, the later half asked for; "
@@ -66,7 +71,7 @@ def main() -> None:
         "|---|---|---:|---:|---:|",
     ]
     for name, code in SCRIPTS.items():
-        past = watched(code, given.runs)
+        past = kept(name, code, given.runs)
         for way, requests in ways(past).items():
             peaks = np.array([one.peak_bytes for one in past[len(past) - len(requests) :]], float)
             slack = np.maximum(0.0, np.array(requests) / peaks - 1)
@@ -79,9 +84,18 @@ def main() -> None:
         Path(__file__).with_suffix(".md").write_text(text, encoding="utf-8")
 
 
+def kept(name: str, code: str, count: int) -> list[Past]:
+    """Runs as they were seen when the benchmark last ran so many; watched now where it did not."""
+    raw = json.loads(RAW.read_text(encoding="utf-8")) if RAW.exists() else {}
+    if len(raw.get(name, ())) != count:
+        raw[name] = [[one.numbers, one.peak_bytes] for one in watched(code, count)]
+        RAW.write_text(json.dumps(raw) + "\n", encoding="utf-8")
+    return [Past(*one) for one in raw[name]]
+
+
 def watched(code: str, count: int) -> list[Past]:
     """Runs of random sizes, as they were seen."""
-    rng = np.random.default_rng(1)
+    rng = np.random.default_rng(2)
     found = []
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as output:
         script = Path(folder) / "train.py"
