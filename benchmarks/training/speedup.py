@@ -197,7 +197,8 @@ def table(rows: list[dict[str, Any]]) -> str:
         "",
         *(summary(state, [one for one in rows if one["state"] == state]) for state in STATES),
     ]
-    improved, harmful = sum(one["cpu"] < BETTER for one in rows), [one for one in rows if is_harmful(one)]
+    improved = sum(one["cpu"] < BETTER and one["by"] != "current" for one in rows)
+    harmful = [one for one in rows if is_harmful(one)]
     traps = [trap for one in rows for trap in one["traps"]]
     lines.append(f"- improved: {improved} of {len(rows)} cases; harmful when run again: {len(harmful)}")
     lines.append(f"- traps: {len(traps)} proposed, {sum(one['by'] == 'traps' for one in rows)} taken")
