@@ -72,8 +72,8 @@ class TuningReport:
     """What a search cost and what it found. CPU seconds of this process.
 
     `oracle_cpu_seconds`: training what was chosen once, all its models, for one who had known it. `gain`: over default
-    LightGBM on rows that nothing was chosen on; None where nothing was compared. `is_confirmed`: its interval lies above
-    zero.
+    LightGBM on rows that nothing was chosen on; None where nothing was compared. `is_confirmed`: its interval lies
+    above zero.
     """
 
     spent_cpu_seconds: float
