@@ -89,7 +89,8 @@ def kept(name: str, code: str, count: int) -> list[Past]:
     raw = json.loads(RAW.read_text(encoding="utf-8")) if RAW.exists() else {}
     if len(raw.get(name, ())) != count:
         raw[name] = [[one.numbers, one.peak_bytes] for one in watched(code, count)]
-        RAW.write_text(json.dumps(raw) + "\n", encoding="utf-8")
+        if count >= ENOUGH:
+            RAW.write_text(json.dumps(raw) + "\n", encoding="utf-8")
     return [Past(*one) for one in raw[name]]
 
 

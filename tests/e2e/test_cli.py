@@ -287,5 +287,6 @@ def test_a_trace_alone_gets_a_policy_to_read_and_a_page_of_evidence(tmp_path: Pa
     assert "def desired(" in page
     assert (tmp_path / "policy.py").read_text().startswith("def desired(")
     assert "foresight" in page
+    assert "measurements stop once an hour" in page
     assert len(page) < 500_000
     assert "http" not in page.replace("http://www.w3.org", "")

@@ -176,7 +176,7 @@ def check_finding(ledger: SqlLedger) -> None:
         found(ledger, "")
     with pytest.raises(InputError, match="is a number"):
         runs("seconds > soon")
-    for text in ("auc", "", ">= 3"):
+    for text in ("auc", "", ">= 3", "auc>>"):
         with pytest.raises(InputError, match="no condition"):
             Condition.parse(text)
 

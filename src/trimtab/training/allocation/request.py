@@ -3,9 +3,8 @@
 The peak is taken for a sum of what the runs differ in (rows, columns, batch, depth …) and of products of two of these,
 none of which takes memory away: tables are rows times columns, and a program has a size before it has read any. The
 bound is conformal: each past run is forecast by a fit that did not see it, and the factor by which the worst share of
-them was underestimated is what is added (jackknife+, Barber et al. 2021, doi:10.1214/20-AOS1965). Where that share is a
-run or two, what the tail of the factors says lies beyond them is taken if it is more (Weissman 1978,
-doi:10.1080/01621459.1978.10480104). With too few runs for the risk that is asked for, the answer says so.
+them was underestimated is what is added (jackknife+, Barber et al. 2021, doi:10.1214/20-AOS1965). Where that share
+is one run or less, the largest such factor is taken, times a margin; with too few runs, the answer says so.
 """
 
 from __future__ import annotations
@@ -24,7 +23,6 @@ LEAST = 3  # runs
 MARGIN = 1.05  # where the bound rests on a single run, the one that was underestimated most
 PER_TERM = 4  # runs that each term must be backed by
 MOST_FEATURES = 4
-LEAST_TAIL = 5  # runs, of which a tail is made
 LEAST_SPREAD = 1e-9
 
 
@@ -67,8 +65,7 @@ def memory_request(past: Sequence[Past], wanted: Mapping[str, float], risk: floa
     uppers = np.sort(forecasts + errors)
     place = math.ceil((1 - risk) * (len(past) + 1))
     is_short = place > len(past)
-    rests_on_one = place >= len(past)
-    log_bound = max(uppers[-1] + math.log(MARGIN) if rests_on_one else uppers[place - 1], _beyond(uppers, risk))
+    log_bound = uppers[-1] + math.log(MARGIN) if place >= len(past) else uppers[place - 1]
     notes = []
     if is_short:
         needed = math.ceil(1 / risk) - 1
@@ -79,16 +76,6 @@ def memory_request(past: Sequence[Past], wanted: Mapping[str, float], risk: floa
     supported = max(risk, 1 / (len(past) + 1))
     typical = int(math.exp(float(np.median(forecasts))))
     return Request(math.ceil(math.exp(log_bound)), typical, len(past), tuple(names), supported, tuple(notes))
-
-
-def _beyond(logs: NDArray[np.float64], risk: float) -> float:
-    """The logarithm that `risk` of all will be above, by the tail of those seen (sorted); -inf with too few."""
-    count = max(LEAST_TAIL, len(logs) // 10)
-    if len(logs) < 2 * count:
-        return -math.inf
-    threshold = logs[-count - 1]
-    mean_excess = float((logs[-count:] - threshold).mean())  # Hill's estimator of the tail's index
-    return float(threshold) + mean_excess * max(0.0, math.log(count / (len(logs) * risk)))
 
 
 def _telling(past: Sequence[Past]) -> list[str]:

@@ -15,7 +15,7 @@ from trimtab.core.errors import InputError
 from trimtab.core.events import RunBegan, RunEnded
 from trimtab.training.tracking.finding import OWN, Test, runs_that_pass
 
-CONDITION = re.compile(r"^\s*(?P<name>[^<>=!]+?)\s*(?P<sign><=|>=|!=|==|=|<|>)\s*(?P<value>.*?)\s*$")
+CONDITION = re.compile(r"^\s*(?P<name>[^<>=!]+?)\s*(?P<sign><=|>=|!=|==|=|<|>)\s*(?![<>=!])(?P<value>.*?)\s*$")
 RECENT = 2000  # beginnings that are looked through for runs without an end
 
 
