@@ -1,7 +1,7 @@
 """Scores a plan block by block, and times it beside today's model: one raw row, and many encoded ones.
 
 Times are CPU times, of both models in turn in one process: what the host does meanwhile meets both alike, and waiting
-for a core is no part of them.
+for a core is no part of them. What is compared is their ratio, in units of today's model's time.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from trimtab.training.architecture.students import Setting, student
 
 BATCH = 1000  # encoded rows of one timed call; where there are fewer, they are repeated
 REPEATS = 2  # timed calls of a plan for each of today's model
+LEAST_TURNS = 3  # on the holdout: one turn says as much of the host as of the model
 SINGLES = 3  # raw rows, one after the other
 
 Call = Callable[[], Any]
@@ -112,14 +113,32 @@ def times(setting: Setting, plan: ShrinkPlan, split: Split, block: slice) -> dic
     """CPU time of a row among many and of a single raw row, and the ratio of the first to today's model's."""
     today, fitted = look(setting, CURRENT, split).fitted, look(setting, plan, split).fitted
     place = (setting.data, split, block)
+    least = LEAST_TURNS if split == "holdout" else 1
+    single, many = yardstick(setting, split)
     with _threads().limit(limits=1):  # threads that wait for each other are no cost of a model
-        _, alone = in_turn(_single(today, *place), _single(fitted, *place), setting.seconds / 2)
-        before, after = in_turn(_many(today, *place), _many(fitted, *place), setting.seconds)
+        before, after = in_turn(_single(today, *place), _single(fitted, *place), setting.seconds / 2, least)
+        alone = after / before
+        before, after = in_turn(_many(today, *place), _many(fitted, *place), setting.seconds, least)
     return {
-        "predict_us_per_row": after / BATCH,
+        "predict_us_per_row": after / before * many,
         "predict_ratio": after / before,
-        "predict_ms_single": alone / 1000 / SINGLES,
+        "predict_ms_single": alone * single,
     }
+
+
+@functools.lru_cache(maxsize=4)
+def yardstick(setting: Setting, split: Split) -> tuple[float, float]:
+    """Milliseconds of one raw row and microseconds of one row among many, of today's model: measured once.
+
+    A busy host makes the same call cost up to twice the CPU time, for seconds on end. A plan's times are therefore
+    its ratios to today's model beside it, times these.
+    """
+    today = look(setting, CURRENT, split).fitted
+    place = (setting.data, split, slice(0, len(scored_rows(setting.data, split))))
+    with _threads().limit(limits=1):
+        single = in_turn(_single(today, *place), _single(today, *place), setting.seconds, LEAST_TURNS)
+        many = in_turn(_many(today, *place), _many(today, *place), setting.seconds, LEAST_TURNS)
+    return min(single) / 1000 / SINGLES, min(many) / BATCH
 
 
 @functools.cache
@@ -128,14 +147,14 @@ def _threads() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-def in_turn(today: Call, plan: Call, seconds: float) -> tuple[float, float]:
-    """CPU microseconds of a call of each, medians: both in turn, at least once.
+def in_turn(today: Call, plan: Call, seconds: float, least: int = 1) -> tuple[float, float]:
+    """CPU microseconds of a call of each, medians: both in turn, at least `least` times.
 
     The plan's model is called a few times in a row, the first untimed: it is then in the caches, as it is in a service.
     """
     times: tuple[list[float], list[float]] = ([], [])
     deadline = time.perf_counter() + seconds
-    while not times[0] or time.perf_counter() < deadline:
+    while len(times[0]) < least or time.perf_counter() < deadline:
         times[0].append(_taken(today))
         plan()
         times[1].extend(_taken(plan) for _ in range(REPEATS))
