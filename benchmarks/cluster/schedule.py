@@ -69,8 +69,16 @@ def table(source: str, folder: Path, load: float, preemption: bool, budget: floa
     best = {half: foresight(history, half) for half in ("search", "holdout")}
     title = f"load {load:g}, {second.gpus} GPUs" + ("" if preemption else ", no preemption")
     lines = [f"| {title} | ÷ SRSF | 95 % | preemptions a job | first half |", "|---|---:|---:|---:|---:|"]
-    for name, plan in {**plans, "trimtab": chosen}.items():
-        made, before = replayed(history, plan, "holdout"), replayed(history, plan, "search")
+    replays = {
+        name: (replayed(history, plan, "holdout"), replayed(history, plan, "search"))
+        for name, plan in {**plans, "trimtab": chosen}.items()
+    }
+    if not preemption:
+        replays["shortest service first, told every duration"] = (
+            foresight(history, "holdout", preempts=False),
+            foresight(history, "search", preempts=False),
+        )
+    for name, (made, before) in replays.items():
         low, high = _interval(made, best["holdout"])
         lines.append(
             f"| {name} | {_ratio(made, best['holdout']):.3f} | {low:.3f} to {high:.3f} | {made.preempted.mean():.2f} | "

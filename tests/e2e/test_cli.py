@@ -287,6 +287,9 @@ def test_a_trace_alone_gets_a_policy_to_read_and_a_page_of_evidence(tmp_path: Pa
     assert "def desired(" in page
     assert (tmp_path / "policy.py").read_text().startswith("def desired(")
     assert "foresight" in page
-    assert "measurements stop once an hour" in page
+    assert "measurements that stop once an hour" in page
+    worlds = {row[0]: float(row[2].rstrip("%")) for row in told["facts"]["tables"][1]["rows"]}
+    warning = "".join(note for note in told["facts"]["notes"] if "break the promise" in note)
+    assert {name for name in worlds if name in warning} == {name for name, late in worlds.items() if late > 1}
     assert len(page) < 500_000
     assert "http" not in page.replace("http://www.w3.org", "")

@@ -121,6 +121,7 @@ def _result(problem: Scaling, decision: Decision[ScalingPlan], made: dict[str, R
         name: replayed(plan, history(problem.traffic), unseen, problem.service)
         for name, plan in {"static": problem.current, **PEERS, "chosen": chosen_plan(decision)}.items()
     }
+    worlds = _perturbed(problem, chosen_plan(decision))
     row = Row(
         current=f"static, {problem.current.headroom:g} × the peak",
         chosen=_policy_text(chosen_plan(decision)),
@@ -142,10 +143,11 @@ def _result(problem: Scaling, decision: Decision[ScalingPlan], made: dict[str, R
         "notes": [
             f"On the unseen half the chosen policy books {chosen.hours_per_day:.1f} replica-hours a day, "
             f"{chosen.hours_per_day / optimum:.3f} × the foresight optimum ({optimum:.1f}), with "
-            f"{chosen.late_share:.2%} of the requests late ({problem.late_allowed:.0%} allowed)."
+            f"{chosen.late_share:.2%} of the requests late ({problem.late_allowed:.0%} allowed).",
+            *_fragile(worlds, problem.late_allowed),
         ],
         "program": _program(problem, chosen_plan(decision), chosen),
-        "tables": [_peers_table(peers, optimum), _perturbed_table(problem, chosen_plan(decision))],
+        "tables": [_peers_table(peers, optimum), _perturbed_table(worlds)],
         "plots": [_replicas_plot(problem, peers), _peers_plot(peers, optimum)],
     }
     return StageResult("scale", row, decision_view(decision, problem.objective), facts, (), spent)
@@ -176,7 +178,7 @@ def _peers_table(peers: dict[str, Replay], optimum: float) -> Json:
     return {"title": "The chosen service under every policy, unseen half", "head": head, "rows": rows}
 
 
-def _perturbed_table(problem: Scaling, plan: ScalingPlan) -> Json:
+def _perturbed(problem: Scaling, plan: ScalingPlan) -> dict[str, tuple[Replay, Replay]]:
     """The chosen policy and HPA on the unseen half when the world differs from the trace."""
     rates, service, stretch = history(problem.traffic).rates, problem.service, problem.unseen()
     noise = np.random.default_rng(0).lognormal(0.0, 0.1, len(rates))
@@ -188,16 +190,32 @@ def _perturbed_table(problem: Scaling, plan: ScalingPlan) -> Json:
         "20 % less load": (rates * 0.8, service, ALL_HEARD),
         "10 % noise in each minute": (rates * noise, service, ALL_HEARD),
         "cold starts twice as long": (rates, slow, ALL_HEARD),
-        "measurements stop once an hour, for three minutes": (rates, service, gaps),
+        "measurements that stop once an hour, for three minutes": (rates, service, gaps),
     }
-    rows: list[Json] = []
+    made = {}
     for name, (changed, served, heard) in worlds.items():
         known = History(np.ascontiguousarray(changed))
         ours, theirs = (replayed(one, known, stretch, served, heard=heard) for one in (plan, PEERS["hpa-70"]))
-        figures = [text for one in (ours, theirs) for text in (f"{one.hours_per_day:.2f}", f"{one.late_share:.3%}")]
-        rows.append([name, *figures])
+        made[name] = ours, theirs
+    return made
+
+
+def _perturbed_table(worlds: dict[str, tuple[Replay, Replay]]) -> Json:
+    rows: list[Json] = []
+    for name, replays in worlds.items():
+        rows.append([name, *(text for one in replays for text in (f"{one.hours_per_day:.2f}", f"{one.late_share:.3%}"))])
     head: Json = ["when", "replica-hours a day", "late", "hpa-70: replica-hours a day", "late"]
     return {"title": "The chosen policy when the world differs, unseen half", "head": head, "rows": rows}
+
+
+def _fragile(worlds: dict[str, tuple[Replay, Replay]], allowed: float) -> list[Json]:
+    """A sentence on the worlds in which the chosen policy would break the promise."""
+    broken = [
+        f"{ours.late_share:.1%} late with {name} (HPA at 70 %: {theirs.late_share:.1%})"
+        for name, (ours, theirs) in worlds.items()
+        if ours.late_share > allowed
+    ]
+    return [f"It would break the promise when the world differs: {'; '.join(broken)}."] if broken else []
 
 
 def _replicas_plot(problem: Scaling, peers: dict[str, Replay]) -> Json:

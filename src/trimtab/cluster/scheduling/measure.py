@@ -109,9 +109,9 @@ def replayed(history: History, plan: SchedulingPlan, half: Half, share: float = 
 
 
 @functools.lru_cache(maxsize=8)
-def foresight(history: History, half: Half) -> Replay:
-    """The same by one who knows every duration and preempts for nothing: shortest remaining service first."""
-    free = replace(history.cluster_of(half), restart_seconds=0.0, preemption=True)
+def foresight(history: History, half: Half, *, preempts: bool = True) -> Replay:
+    """The same by one who knows every duration and preempts for nothing, or never: shortest remaining service first."""
+    free = replace(history.cluster_of(half), restart_seconds=0.0, preemption=preempts)
     return _run(replace(history, cluster=free, before=None), FORESIGHT, half, 1.0, 0, None, is_foresight=True)
 
 
