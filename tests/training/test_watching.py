@@ -9,6 +9,7 @@ import sys
 import textwrap
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,7 +18,8 @@ import pytest
 
 from trimtab.adapters.gpus import Gpus
 from trimtab.core.errors import InputError
-from trimtab.hooks.fits import LEAST_SECONDS, FitTuner
+from trimtab.hooks.fits import LEAST_SECONDS, FitTuner, loaders, trainings
+from trimtab.hooks.priority import Priority, hurry, require_niceness
 from trimtab.hooks.session import Session
 from trimtab.hooks.sizes import EVERY, Batches, Noise, batches
 from trimtab.hooks.threads import Knob, Tuner, better, fewer, threads
@@ -94,8 +96,10 @@ class Training:
 
     name = "simulated"
 
-    def __init__(self, wall: dict[int, float], cpu: dict[int, float], noise: float = 0.05, seed: int = 0) -> None:
-        self.wall, self.cpu, self.threads = wall, cpu, 2
+    def __init__(
+        self, wall: dict[int, float], cpu: dict[int, float], noise: float = 0.05, seed: int = 0, start: int = 2
+    ) -> None:
+        self.wall, self.cpu, self.threads = wall, cpu, start
         self.now = self.used = 0.0
         self._rng, self._noise = np.random.default_rng(seed), noise
 
@@ -338,10 +342,56 @@ def test_threads_are_tried_within_a_running_training(tmp_path: Path, monkeypatch
     assert looked.heard.changes == []
 
 
+def test_a_priority_is_kept_where_it_is_faster_and_gone_where_it_is_not() -> None:
+    priority = Priority(-5)
+    knob = replace(hurry(priority), choices=lambda own: [-5] if own > -5 else [])
+    for wall, kept in (({0: 0.3, -5: 0.1}, -5), ({0: 0.1, -5: 0.1}, 0)):
+        training = Training(wall, {0: 0.1, -5: 0.1}, start=0)
+        tuner = Tuner(lambda _: None, knob, lambda now=training: now.now, lambda now=training: now.used)  # type: ignore[misc]
+        training.train(tuner, 60)
+        assert training.threads == kept
+
+
+def test_a_job_that_waits_for_cores_tries_the_priority_that_it_may_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    try:
+        require_niceness(own - 5)
+    except InputError:
+        pytest.skip("this user may not raise priorities")
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
+    enough = tmp_path / "enough"
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2 * (os.cpu_count() or 1))]
+    try:
+        ended = watched(tmp_path, LONG, str(enough), niceness=own - 5, on_change=lambda _: enough.touch())
+    finally:
+        for one in busy:
+            one.kill()
+            one.wait()
+    assert [(one.what, one.before, one.after) for one in ended.heard.changes][:1] == [("niceness", own, own - 5)]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--nice", "-5", "--pid", "1"], "only looked at"),
+        (["--nice", "-5", "--no-act", "--", "true"], "only looked at"),
+        (["--nice", "19", "--", "true"], "niceness 19"),
+        (["--nice", "-21", "--", "true"], "niceness -21"),
+    ],
+)
+def test_a_priority_that_cannot_be_is_told(tmp_path: Path, given: list[str], said: str) -> None:
+    command = [sys.executable, "-m", "trimtab.faces.cli.main", "watch", *given]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 2
+    assert said in done.stderr
+
+
 def fits(wall: dict[int, float], cpu: dict[int, float], count: int) -> tuple[list[int], list[dict[str, object]]]:
     """The threads that trainings were given, one after the other, and what was said."""
     clock, changes, given = [0.0, 0.0], list[dict[str, object]](), []
-    tuner = FitTuner(changes.append, 2, lambda: clock[0], lambda: clock[1])
+    tuner = FitTuner(changes.append, trainings(2), lambda: clock[0], lambda: clock[1])
     for _ in range(count):
         given.append(tuner.begin("lightgbm", 2))
         clock[0] += 100 * wall[given[-1]]
@@ -364,7 +414,7 @@ def test_threads_are_tried_from_one_training_to_the_next() -> None:
 def epochs(wall: dict[int, float], cpu: dict[int, float], count: int) -> list[int]:
     """The workers that a loader's epochs were given, one after the other."""
     clock, given = [0.0, 0.0], []
-    tuner = FitTuner(lambda _: None, 2, lambda: clock[0], lambda: clock[1], "workers of a loader")
+    tuner = FitTuner(lambda _: None, loaders(2), lambda: clock[0], lambda: clock[1])
     for _ in range(count):
         given.append(tuner.begin("loader", 4))
         clock[0] += wall[given[-1]]
@@ -379,6 +429,56 @@ def test_a_loaders_workers_are_tried_from_one_epoch_to_the_next() -> None:
     heavy = epochs({4: 1.0, 2: 1.3, 1: 2.0, 0: 4.0}, {4: 4.0, 2: 4.0, 1: 4.0, 0: 4.0}, 200)
     assert heavy.count(4) > 180
     assert 0 not in heavy  # one worker was too slow already
+
+
+def epochs_of(session: Session, clock: list[float], wall: dict[tuple[int, int], float], count: int, *,
+              is_starved: bool = True) -> list[tuple[int, int]]:  # fmt: skip
+    """(workers, batches read ahead) that a loader's epochs were given; the CPU is a second each."""
+    given = []
+    for _ in range(count):
+        given.append(session.begin_epoch("rows", 1, 2, is_starved=is_starved))
+        clock[0] += wall.get(given[-1], 9.0)
+        clock[1] += 1.0
+        session.end_epoch(50)
+    return given
+
+
+def session_at(clock: list[float]) -> Session:
+    session = Session(lambda _: None, acts=True)
+    for one in (session.loaders, session._ahead):
+        assert one is not None
+        one._wall, one._cpu = lambda: clock[0], lambda: clock[1]
+    return session
+
+
+def test_more_is_read_ahead_where_epochs_wait_and_workers_are_right() -> None:
+    clock = [0.0, 0.0]
+    session = session_at(clock)
+    wall = {(1, 2): 2.0, (0, 2): 4.0, (1, 4): 1.6, (1, 8): 1.58}
+    given = epochs_of(session, clock, wall, 40)
+    assert (0, 8) not in given  # one is tried at a time
+    assert given[-1] == (1, 4)  # eight bring no more
+    alike = session_at(clock)
+    given = epochs_of(alike, clock, dict.fromkeys(((1, 2), (1, 4), (1, 8)), 2.0), 60)
+    assert given.count((1, 2)) >= 48
+    idle = session_at(clock)
+    assert (1, 4) not in epochs_of(idle, clock, wall, 40, is_starved=False)
+
+
+def test_epochs_of_a_test_set_are_not_compared_with_those_of_the_training() -> None:
+    clock = [0.0, 0.0]
+    session = session_at(clock)
+    assert session.loaders is not None
+    given: dict[str, list[int]] = {"train": [], "test": []}
+    for turn in range(40):
+        kind = ("train", "test")[turn % 2]
+        given[kind].append(session.loaders.begin(kind, 2))
+        # More workers are better for both; an epoch of the test set costs a tenth.
+        cost = {"train": 1.0, "test": 0.1}[kind] * {2: 1.0, 1: 1.2, 0: 1.9}[given[kind][-1]]
+        clock[0] += cost
+        clock[1] += cost
+        session.loaders.end(50)
+    assert given["train"][-1] == given["test"][-1] == 2
 
 
 def test_no_epoch_is_risked_that_could_hold_the_job_up() -> None:
@@ -569,7 +669,7 @@ def test_rows_and_draws_are_the_same_with_other_workers(tmp_path: Path) -> None:
         with (tmp_path / "out").open("wb") as output:
             ended = watched(tmp_path, LOADER, output=output, acts=acts)
         assert ended.exit_code == 0
-        assert {one.what for one in ended.heard.changes} <= {"workers of a loader"}
+        assert {one.what for one in ended.heard.changes} <= {"workers of a loader", "batches read ahead"}
         told.append((tmp_path / "out").read_text())
     assert told[0] == told[1]
     assert told[0].startswith("2 ")

@@ -92,11 +92,11 @@ def _ending(session: Session) -> None:
     session.say({"event": "peak", "bytes": highest_resident(os.getpid())})
 
 
-def watched(path: str, *, acts: bool) -> None:
+def watched(path: str, *, acts: bool, niceness: int | None = None) -> None:
     """This process is a watched job: say what happens in it to a file of events."""
     from trimtab.hooks.session import Session, appending
 
-    session = Session(appending(path), acts=acts)
+    session = Session(appending(path), acts=acts, niceness=niceness)
     heard_by(session)
     inner = sys.excepthook
 

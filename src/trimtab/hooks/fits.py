@@ -1,6 +1,7 @@
-"""Tries a smaller number from one turn to the next, where it cannot be changed within one.
+"""Tries another number from one turn to the next, where it cannot be changed within one.
 
-Turns are trainings of a search or a k-fold, with fewer threads; and epochs, with fewer workers of their loader.
+Turns are trainings of a search or a k-fold, with fewer threads; and epochs, with fewer workers of their loader, or with
+more batches that each worker reads ahead.
 LightGBM fixes some of its threads when a booster is made: changed later, the others still wait for them, and a changed
 parameter draws its random numbers anew. Its limit for the whole process, set before a training, leaves a training that
 is `deterministic` as it is to the last bit; in others, threads change the order of its sums. Trainings with one number
@@ -10,6 +11,7 @@ torch's loaders fix their workers when an epoch begins; their order of rows is d
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
@@ -20,11 +22,48 @@ from typing import Any
 from trimtab.hooks.threads import HOPELESS, fewer
 
 CHEAPER, NO_SLOWER = 0.85, 1.0  # rounds of different trainings differ: a gain must be larger
+FASTER, NO_DEARER = 0.9, 1.05  # where speed is what is wanted
 PLAIN = 0.6  # of both costs in the first pair: believed at once, and tried again later
 REST = 10  # trainings between two tests, doubled each time that nothing changes
 LEAST_SECONDS = 0.05  # of a training: shorter ones say nothing
 MOST_SECONDS = 600.0  # that an epoch with fewer workers may take by what is predicted
-LOADERS = "workers of a loader"
+
+
+def cheaper(wall: float, cpu: float) -> bool:
+    """Clearly less CPU, and no slower."""
+    return wall <= NO_SLOWER and cpu <= CHEAPER
+
+
+def faster(wall: float, cpu: float) -> bool:
+    """Clearly less time, at about the same CPU."""
+    return wall <= FASTER and cpu <= NO_DEARER
+
+
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """What is tuned: which numbers are worth a try against the user's own, and which ratios of costs are a gain.
+
+    most_seconds: that a first try may take, by what is predicted where everything waits for what is tuned.
+    """
+
+    what: str
+    choices: Callable[[int], list[int]]
+    is_gain: Callable[[float, float], bool] = cheaper
+    most_seconds: float = math.inf
+
+
+def trainings(cores: int) -> Turns:
+    """Trainings, each with fewer threads on so many cores."""
+    return Turns("threads of a training", lambda own: fewer(own, cores))
+
+
+def loaders(cores: int) -> Turns:
+    """Epochs, each with fewer workers; with none, the first process reads."""
+    return Turns("workers of a loader", lambda own: [*fewer(own, cores), 0], most_seconds=MOST_SECONDS)
+
+
+READ_AHEAD = Turns("batches read ahead", lambda own: [2 * own, 4 * own], faster)
+"""Epochs, each with more batches in memory that a worker has read before they are asked for."""
 
 
 @dataclass(slots=True)
@@ -47,21 +86,30 @@ class FitTuner:
     def __init__(
         self,
         say: Callable[[dict[str, Any]], None],
-        cores: int,
+        turns: Turns,
         wall: Callable[[], float] = time.perf_counter,
         cpu: Callable[[], float] = time.process_time,
-        what: str = "threads of a training",
     ) -> None:
-        self._say, self._cores, self._wall, self._cpu, self._what = say, cores, wall, cpu, what
+        self._say, self._turns, self._wall, self._cpu = say, turns, wall, cpu
         self._kinds: dict[tuple[str, int], _Kind] = {}
         self._now: tuple[_Kind, float, float] | None = None
         self._thread = 0
 
+    @property
+    def is_testing(self) -> bool:
+        """Whether turns are compared now: nothing else should be changed."""
+        return any(one.trial is not None for one in self._kinds.values())
+
+    def kept(self, name: str, own: int) -> int:
+        """The number of a turn in which something else is tried."""
+        kind = self._kinds.get((name, own))
+        return own if kind is None else kind.kept
+
     def begin(self, name: str, own: int) -> int:
-        """A turn begins; returns its number, never more than the user gave it."""
+        """A turn begins; returns its number."""
         if self._now is not None:  # another one is under way, in another thread: their costs cannot be told apart
             return own
-        kind = self._kinds.setdefault((name, own), _Kind(own, own, self._choices(own)))
+        kind = self._kinds.setdefault((name, own), _Kind(own, own, self._turns.choices(own)))
         if kind.trial is None and kind.wait <= 0:
             if kind.kept != kind.own and not kind.candidates:
                 kind.trial, kind.kept, kind.is_proven = kind.kept, kind.own, True  # against the user's own, again
@@ -84,24 +132,20 @@ class FitTuner:
         if len(kind.costs) % 2 == 0:
             self._judge(kind)
         elif self._is_too_long(kind, took):
-            kind.candidates = []  # fewer would take longer still
+            kind.candidates = []  # fewer workers would take longer still
             self._rest(kind, is_better=False)
 
     def drop(self) -> None:
         """The turn was broken off: it says nothing."""
         self._now = None
 
-    def _choices(self, own: int) -> list[int]:
-        """Numbers worth a try. A training needs a thread; a loader without workers reads in the first process."""
-        return [*fewer(own, self._cores), *([0] if self._what == LOADERS else [])]
-
     def _is_too_long(self, kind: _Kind, took: float) -> bool:
-        """Whether an epoch with the workers to be tried could hold the job up, were reading all it does."""
-        if self._what != LOADERS or kind.trial is None or kind.is_proven or len(kind.costs) > 1:
+        """Whether an epoch with fewer workers could hold the job up, were reading all it does."""
+        if kind.trial is None or kind.is_proven or len(kind.costs) > 1:
             return False
         # Without workers, the first process reads, and trains between its reads.
         slower = kind.kept / kind.trial if kind.trial else kind.kept + 1
-        return took * slower > MOST_SECONDS
+        return took * slower > self._turns.most_seconds
 
     def _judge(self, kind: _Kind) -> None:
         pairs = list(zip(kind.costs[::2], kind.costs[1::2], strict=True))
@@ -110,17 +154,16 @@ class FitTuner:
         is_hopeless = ratios[0][0] > HOPELESS
         if len(ratios) < 2 and not (is_plain or is_hopeless):
             return
-        is_better = is_plain or all(wall <= NO_SLOWER and cpu <= CHEAPER for wall, cpu in ratios)
+        is_better = is_plain or all(self._turns.is_gain(*one) for one in ratios)
         before, after = kind.kept, kind.trial
         assert after is not None
         if is_better:
             kind.kept = after
-            kind.candidates = [one for one in kind.candidates if one < after]
         elif is_hopeless:
-            kind.candidates = []  # fewer would be slower still
+            kind.candidates = []  # what lies further off would be slower still
         self._rest(kind, is_better)
         self._say({
-            "event": "change", "what": self._what, "from": before, "to": after, "is_kept": is_better,
+            "event": "change", "what": self._turns.what, "from": before, "to": after, "is_kept": is_better,
             "wall_ratios": [round(one[0], 4) for one in ratios], "cpu_ratios": [round(one[1], 4) for one in ratios],
             "seconds": 0.0,
         })  # fmt: skip
@@ -130,7 +173,7 @@ class FitTuner:
         kind.rest = REST if is_better else min(1000, 2 * kind.rest)
         kind.trial, kind.costs, kind.wait = None, [], 0 if kind.candidates else kind.rest
         if not kind.candidates and kind.kept == kind.own:
-            kind.candidates = self._choices(kind.own)
+            kind.candidates = self._turns.choices(kind.own)
 
 
 def whole_cpu() -> float:

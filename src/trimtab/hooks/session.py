@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from trimtab.adapters.cgroups import Groups
-from trimtab.hooks.fits import LOADERS, FitTuner, whole_cpu
+from trimtab.hooks.fits import READ_AHEAD, FitTuner, loaders, trainings, whole_cpu
+from trimtab.hooks.priority import Priority, hurry
 from trimtab.hooks.sizes import Batches
 from trimtab.hooks.threads import Control, Knob, Tuner, threads
 
@@ -24,13 +25,19 @@ NO_LOOP = 0, 0
 
 
 class Session:
-    """Takes what the hooks see. `say` gets the events; with `acts`, threads are tried while it runs."""
+    """Takes what the hooks see. `say` gets the events; with `acts`, threads are tried while it runs.
 
-    def __init__(self, say: Say, *, acts: bool = False) -> None:
+    niceness: that the job may go to where others hold it up.
+    """
+
+    def __init__(self, say: Say, *, acts: bool = False, niceness: int | None = None) -> None:
         self.say = say
         self._tuner = Tuner(say, threads(cores())) if acts else None
-        self.fits = FitTuner(say, cores()) if acts else None
-        self.loaders = FitTuner(say, cores(), cpu=whole_cpu, what=LOADERS) if acts else None
+        self._priority = Priority(niceness) if acts and niceness is not None else None
+        self._hurry = Tuner(say, hurry(self._priority)) if self._priority is not None else None
+        self.fits = FitTuner(say, trainings(cores())) if acts else None
+        self.loaders = FitTuner(say, loaders(cores()), cpu=whole_cpu) if acts else None
+        self._ahead = FitTuner(say, READ_AHEAD, cpu=whole_cpu) if acts else None
         self._loops: dict[tuple[int, int], tuple[Batches, Tuner]] = {}  # over `hooks.batches`, by own and most
         self._running = NO_LOOP
         self._lock = threading.Lock()
@@ -45,16 +52,53 @@ class Session:
         """A step of a training is done, of so many in all if that is known."""
         self._done += 1
         self._total = total or self._total
-        if control is not None and self._tuner is not None:
-            if self._running in self._loops and self._loops[self._running][1].is_testing:
-                self._tuner.skip()
-            else:
-                self._tuner.step(control)
+        self._tune(control)
         now = time.monotonic()
         if now - self._said >= PAUSE:
             self._said = now
             self.say({"event": "progress", "at": now, "done": self._done, "total": self._total})
             self._say_rest()
+
+    def _tune(self, control: Control | None) -> None:
+        """Threads and priority, one at a time, and neither while a loop's batches are compared."""
+        wanted = ((self._tuner, control), (self._hurry, self._priority))
+        tried = [(tuner, one) for tuner, one in wanted if tuner is not None and one is not None]
+        testing = self._loops[self._running][1] if self._running in self._loops else None
+        if testing is None or not testing.is_testing:
+            testing = next((tuner for tuner, _ in tried if tuner.is_testing), None)
+        for tuner, one in tried:
+            is_between = tuner is self._hurry and self._compares_turns()
+            if testing not in (None, tuner) or is_between:
+                tuner.skip()
+                continue
+            tuner.step(one)
+            testing = tuner if tuner.is_testing else None
+
+    def _compares_turns(self) -> bool:
+        return any(one is not None and one.is_testing for one in (self.fits, self.loaders, self._ahead))
+
+    def begin_epoch(self, kind: str, workers: int, ahead: int, *, is_starved: bool) -> tuple[int, int]:
+        """A loader's epoch begins: how many workers it gets, and how many batches each reads ahead. One is tried."""
+        assert self.loaders is not None
+        assert self._ahead is not None
+        if self._ahead.is_testing:
+            return self.loaders.kept(kind, workers), self._ahead.begin(kind, ahead)
+        count = self.loaders.begin(kind, workers)
+        if self.loaders.is_testing or not count or not is_starved:
+            return count, self._ahead.kept(kind, ahead)
+        return count, self._ahead.begin(kind, ahead)
+
+    def end_epoch(self, batches: int) -> None:
+        """It has given so many batches."""
+        for one in (self.loaders, self._ahead):
+            if one is not None:
+                one.end(batches)
+
+    def drop_epoch(self) -> None:
+        """It was broken off."""
+        for one in (self.loaders, self._ahead):
+            if one is not None:
+                one.drop()
 
     def loop(self, own: int, most: int) -> tuple[Batches, Tuner]:
         """What changes the batch size of loops that begin with this one; loops of other sizes have their own."""
@@ -75,7 +119,7 @@ class Session:
             yield control.get()
         finally:
             self._running = outer
-        if self._tuner.is_testing:
+        if self._tuner.is_testing or (self._hurry is not None and self._hurry.is_testing):
             tuner.skip()
         else:
             tuner.step(control)

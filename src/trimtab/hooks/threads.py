@@ -1,6 +1,6 @@
 """Tries another number within a running training, in ABAB blocks, and keeps it only where it is better.
 
-The number is of threads, or of examples in a batch (`sizes`).
+The number is of threads, of examples in a batch (`sizes`), or a niceness (`priority`).
 
 Fewer threads often cost far less CPU at the same speed, where others want the cores, a quota holds the job back, or a
 model is small. The user's own setting stays the rival for as long as the job runs: a change that was kept is tried
@@ -38,13 +38,20 @@ class Control(Protocol):
         """Have so many from now on."""
 
 
+def better(wall: float, cpu: float) -> bool:
+    """Cheaper and not slower, or faster and not dearer."""
+    return (cpu <= CHEAPER and wall <= NO_SLOWER) or (wall <= CHEAPER and cpu <= 1.0)
+
+
 @dataclass(frozen=True, slots=True)
 class Knob:
-    """What is tuned: which numbers are worth a try against the user's own, and what a step is worth, if not one."""
+    """What is tuned: which numbers are worth a try against the user's own, what a step is worth, if not one, and which
+    ratios of costs are a gain."""
 
     what: str
     choices: Callable[[int], list[int]]
     worth: Callable[[], float] = lambda: 1.0
+    is_gain: Callable[[float, float], bool] = better
 
 
 @dataclass(slots=True)
@@ -180,7 +187,8 @@ class Tuner:
 
     def _judge(self, test: _Test, ratios: list[tuple[float, float]], now: float) -> None:
         is_plain = len(ratios) == 1 and max(ratios[0]) <= PLAIN
-        is_better = (len(ratios) == 2 or is_plain) and all(better(*one) for one in ratios) and test.is_clear()
+        is_gain = (len(ratios) == 2 or is_plain) and all(self._knob.is_gain(*one) for one in ratios)
+        is_better = is_gain and test.is_clear()
         before, self._kept = self._kept, test.new if is_better else test.old
         self._set(self._kept)
         if self._kept != before and not is_better:  # the change that stood has gone
@@ -213,11 +221,6 @@ class Tuner:
 def threads(cores: int) -> Knob:
     """Fewer threads, on so many cores."""
     return Knob("threads", lambda own: fewer(own, cores))
-
-
-def better(wall: float, cpu: float) -> bool:
-    """Cheaper and not slower, or faster and not dearer."""
-    return (cpu <= CHEAPER and wall <= NO_SLOWER) or (wall <= CHEAPER and cpu <= 1.0)
 
 
 def clearly_less(new: list[float], old: list[float]) -> bool:

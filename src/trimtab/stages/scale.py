@@ -203,7 +203,8 @@ def _perturbed(problem: Scaling, plan: ScalingPlan) -> dict[str, tuple[Replay, R
 def _perturbed_table(worlds: dict[str, tuple[Replay, Replay]]) -> Json:
     rows: list[Json] = []
     for name, replays in worlds.items():
-        rows.append([name, *(text for one in replays for text in (f"{one.hours_per_day:.2f}", f"{one.late_share:.3%}"))])
+        figures = [text for one in replays for text in (f"{one.hours_per_day:.2f}", f"{one.late_share:.3%}")]
+        rows.append([name, *figures])
     head: Json = ["when", "replica-hours a day", "late", "hpa-70: replica-hours a day", "late"]
     return {"title": "The chosen policy when the world differs, unseen half", "head": head, "rows": rows}
 

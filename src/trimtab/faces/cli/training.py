@@ -38,6 +38,7 @@ def watch(
     stream: Annotated[Path | None, typer.Option(help="write each look as a JSON line to this file")] = None,
     metrics_port: Annotated[int | None, typer.Option(help="serve OpenMetrics here; 0: any free port")] = None,
     act: Annotated[bool, typer.Option(help="try fewer threads, keep what is better")] = True,
+    nice: Annotated[int | None, typer.Option(help="try this niceness while others hold the job up, such as -5")] = None,
     memory: Annotated[str, typer.Option(help="end the job when it grows beyond this, such as 4G")] = "",
     retries: Annotated[int, typer.Option(help="start again with half as much more memory, so many times")] = 0,
     folder: Folder = HERE,
@@ -51,7 +52,9 @@ def watch(
         raise InputError("give a command or --pid", hint="trimtab watch -- python train.py")
     if live and log is None and pid is None:
         raise InputError("--live needs the terminal for itself", hint="send the job's output to a file: --log job.log")
-    wish = Wish(tuple(command or ()), pid, name, folder, act, in_bytes(memory), retries)
+    if nice is not None and (pid is not None or not act):
+        raise InputError("--nice changes a job, and this one is only looked at", hint="leave out --pid and --no-act")
+    wish = Wish(tuple(command or ()), pid, name, folder, act, nice, in_bytes(memory), retries)
     code = watched(wish, Shown(live, log, stream, metrics_port, as_json))
     if code:
         raise typer.Exit(code)

@@ -44,6 +44,7 @@ class Wish:
     name: str
     folder: Path
     acts: bool
+    niceness: int | None
     memory: int | None
     retries: int
 
@@ -62,7 +63,7 @@ def watch(wish: Wish, shown: Shown) -> int:
             views.append(_Stream(_opened(stack, shown.stream)).show)
         if shown.metrics_port is not None:
             views.append(_served(stack, shown.metrics_port).show)
-        orders = Orders(wish.acts, wish.memory, log, lambda moment: _each(views, moment), _say_change)
+        orders = Orders(wish.acts, wish.niceness, wish.memory, log, lambda moment: _each(views, moment), _say_change)
         told = _watched(wish, orders)
     if shown.as_json:
         print_json({"command": "watch", **_json(told)})

@@ -23,7 +23,12 @@ def _begin() -> None:
     from trimtab.hooks.seeding import shift_seeds
 
     shift_seeds(int(os.environ.pop("TRIMTAB_SEED", "0")))
-    watched(os.environ.pop("TRIMTAB_WATCH"), acts=os.environ.pop("TRIMTAB_WATCH_ACTS", "") == "1")
+    niceness = os.environ.pop("TRIMTAB_WATCH_NICENESS", "")
+    watched(
+        os.environ.pop("TRIMTAB_WATCH"),
+        acts=os.environ.pop("TRIMTAB_WATCH_ACTS", "") == "1",
+        niceness=int(niceness) if niceness else None,
+    )
 
 
 def _own() -> None:

@@ -19,6 +19,7 @@ import trimtab.hooks
 from trimtab.adapters.meters import TreeMeter, highest_resident, tree, waited_peak
 from trimtab.core.errors import InputError, OutsideError
 from trimtab.core.model import Spend
+from trimtab.hooks.priority import require_niceness
 from trimtab.training.allocation.heard import Change, EventFile, Heard
 from trimtab.training.allocation.labels import Label, label
 from trimtab.training.allocation.looks import Signals, Watched
@@ -64,9 +65,13 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Orders:
-    """How to watch. memory: bytes that the tree may grow to; acts: may threads be changed; output: of the job."""
+    """How to watch. memory: bytes that the tree may grow to; acts: may threads be changed; output: of the job.
+
+    niceness: that a job which acts may go to, where others hold it up.
+    """
 
     acts: bool = True
+    niceness: int | None = None
     memory: int | None = None
     output: IO[bytes] | None = None
     on_look: Callable[[Moment], None] = lambda _: None
@@ -74,7 +79,9 @@ class Orders:
 
 
 def run(command: Sequence[str], orders: Orders) -> Ended:
-    """Start a job and watch it to its end. Raises InputError for a command that cannot be started."""
+    """Start a job and watch it to its end. Raises InputError for a command or a niceness that cannot be."""
+    if orders.niceness is not None:
+        require_niceness(orders.niceness)
     with tempfile.TemporaryDirectory(prefix="trimtab-watch-", ignore_cleanup_errors=True) as folder:
         events = Path(folder) / "events"
         try:
@@ -234,6 +241,7 @@ def _environment(events: Path, orders: Orders) -> dict[str, str]:
         "PYTHONPATH": path,
         "TRIMTAB_WATCH": str(events),
         "TRIMTAB_WATCH_ACTS": "1" if orders.acts else "",
+        "TRIMTAB_WATCH_NICENESS": "" if orders.niceness is None else str(orders.niceness),
     }
 
 
