@@ -212,6 +212,29 @@ def test_the_trail_of_a_decision_is_in_the_ledger() -> None:
     assert {one.split for one in verdicts if isinstance(one, Comparison)} == {"search", "holdout"}
 
 
+@dataclass(frozen=True)
+class Real(Valley):
+    """The same by real runs: comparisons measure the current plan anew."""
+
+    @property
+    def ladder(self) -> Ladder:
+        return Ladder((Rung(1.0, 2),), holdout_seeds=5, interleaved=True)
+
+    def baselines(self) -> Mapping[str, Batching]:
+        return {"current": Batching(1)}
+
+
+def test_neighbours_in_the_search_share_a_current_arm_and_finalists_on_the_holdout_do_not() -> None:
+    ledger = MemoryLedger()
+    decision = run(Real(), Only(*(Batching(size) for size in (20, 21, 19, 18, 22, 17, 50))), ledger)
+    assert decision.winner is not None
+    current = [one.event for one in ledger.events(Measured) if one.event.arm]
+    arms = {split: [one.arm for one in current if one.sample.split == split] for split in ("search", "holdout")}
+    assert len(arms["search"]) == 3 * 2  # seven plans in turns of three, two samples each
+    assert len(set(arms["holdout"])) == Real().ladder.finalists
+    assert len(arms["holdout"]) == Real().ladder.finalists * 5
+
+
 def test_noise_of_its_own_makes_no_winner() -> None:
     twins = [run(Valley(best=1, own_noise=1.0, seed=seed), Only(Batching(1, tag="twin"))) for seed in range(100)]
     assert sum(one.winner is not None for one in twins) <= 5

@@ -25,7 +25,7 @@ class StudyOpened:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One plan on one sample; `arm` is the key of the rival plan where comparisons measure their own current arm."""
+    """One plan on one sample; `arm`: of the current plan where it has several, a rival plan's key or a turn of some."""
 
     study: str
     plan: Json

@@ -64,12 +64,15 @@ class Bench(Generic[P]):
         return outcomes
 
     def measure_pairs(
-        self, current: P, plan: P, samples: Sequence[Sample], meter: Meter, *, interleaved: bool
+        self, current: P, plan: P, samples: Sequence[Sample], meter: Meter, *, interleaved: bool, arm: str = ""
     ) -> tuple[list[Outcome], list[Outcome]]:
-        """Both plans on the same samples. Interleaved: ABBA, with a current arm that belongs to this pair alone."""
+        """Both plans on the same samples. Interleaved: ABBA, the current plan measured once for each `arm`.
+
+        Without a name for it, the current arm belongs to this pair alone.
+        """
         if not interleaved:
             return self.measure(current, samples, meter), self.measure(plan, samples, meter)
-        arm = self.key(plan)
+        arm = arm or self.key(plan)
         ours: list[Outcome] = []
         theirs: list[Outcome] = []
         for turn, sample in enumerate(samples):

@@ -66,7 +66,8 @@ class Rung:
 class Ladder:
     """How carefully plans are looked at: cheap rungs first, then the holdout.
 
-    `interleaved`: measurements are noisy real runs, so each comparison measures its own current arm, in ABBA order.
+    `interleaved`: measurements are noisy real runs, so comparisons measure their own current arm, in ABBA order: on the
+    holdout each one, in the search some neighbours together.
     `steadiest`: a metric; of plans whose gain lies within `TIE` of the best one's interval, the one with the most of it
     is confirmed first. The best of many near equals is best by luck: what is steadier loses less on new data.
     """

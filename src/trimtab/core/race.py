@@ -32,6 +32,7 @@ from trimtab.core.verifier import can_win, compare
 from trimtab.core.wire import dump
 
 P = TypeVar("P")
+SHARING = 3  # plans in a row that are compared with one current arm, where they are interleaved: the holdout decides
 TIE = 0.25  # of the half-width of an interval of 95 %: half a standard error
 
 
@@ -134,7 +135,12 @@ class Race(Generic[P]):
     def _judge(self, plan: P, rung: Rung) -> Verdict:
         samples = [Sample("search", seed, rung.fraction) for seed in range(rung.seeds)]
         ours, theirs = self._study.bench.measure_pairs(
-            self._study.current, plan, samples, self._meter, interleaved=self._ladder.interleaved
+            self._study.current,
+            plan,
+            samples,
+            self._meter,
+            interleaved=self._ladder.interleaved,
+            arm=f"turn {len(self.standings) // SHARING}",
         )
         verdict = judged(self._objective, ours, theirs)
         return replace(verdict, fraction=rung.fraction) if isinstance(verdict, Comparison) else verdict
