@@ -212,6 +212,23 @@ def test_the_trail_of_a_decision_is_in_the_ledger() -> None:
     assert {one.split for one in verdicts if isinstance(one, Comparison)} == {"search", "holdout"}
 
 
+class Bred(Only):
+    """Proposes what another found, and plans that are better."""
+
+    def propose(self, brief: Brief[Batching]) -> Sequence[Proposal[Batching]]:
+        return [Proposal(Batching(25), "library"), *super().propose(brief)]
+
+
+def test_one_proposer_does_not_have_all_finalists_where_another_has_a_good_one() -> None:
+    ledger = MemoryLedger()
+    decision = run(Valley(), Bred(*(Batching(size) for size in (18, 19, 20, 21, 22))), ledger)
+    verdicts = [one.event for one in ledger.events(Judged, study=decision.study)]
+    confirmed = {one.by for one in verdicts if isinstance(one.verdict, Comparison) and one.verdict.split == "holdout"}
+    assert {"only", "library"} <= confirmed
+    assert decision.winner is not None
+    assert decision.winner.proposal.by == "only"
+
+
 @dataclass(frozen=True)
 class Real(Valley):
     """The same by real runs: comparisons measure the current plan anew."""

@@ -104,7 +104,7 @@ class Race(Generic[P]):
             share = 1 - number / self._ladder.finalists
             left = (one for one in best if one not in found)
             found += [one for one in left if _keeps(one.verdict, self._objective, share)][:1]
-        return found
+        return _with_an_outsider(found, best)
 
     def _steadiest_first(self, best: list[Trial[P]], rung: Rung, metric: str) -> list[Trial[P]]:
         """The same plans; among those that tie with the first, pair by pair, the steadiest goes to the front."""
@@ -152,6 +152,18 @@ class Race(Generic[P]):
         scores.append(verdict.gain.mid)
         places = max(2, math.ceil(len(scores) * self._ladder.keep))
         return sum(score > verdict.gain.mid for score in scores) < places
+
+
+def _with_an_outsider(found: list[Trial[P]], best: list[Trial[P]]) -> list[Trial[P]]:
+    """The last of three or more finalists is another proposer's best, where one has them all.
+
+    Plans that were bred from each other share what they owe to the search split; a known rule owes it nothing.
+    """
+    proposers = {one.proposal.by for one in found}
+    if len(found) < 3 or len(proposers) > 1:
+        return found
+    outsiders = [one for one in best if one.proposal.by not in proposers]
+    return [*found[:-1], outsiders[0]] if outsiders else found
 
 
 def _keeps(verdict: Verdict, objective: Objective, share: float) -> bool:
