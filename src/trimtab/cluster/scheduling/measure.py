@@ -39,6 +39,7 @@ Half = Literal["search", "holdout"]
 PURGE_DAYS, PURGE_SHARE = 1.0, 0.05  # left out between the halves: at most so many days, and of the second half
 MOST_UNFIT = 0.01  # of the jobs: those that no group holds are left out
 MOST_EVICTIONS = 16  # of one job, whatever a policy says
+KEPT = 2  # of what is made for a cluster and a half of its jobs: of a million jobs, each takes some 100 MB
 ORDERS = {"strict": STRICT, "skip": SKIP, "easy": EASY}
 FORESIGHT = SchedulingPlan(f"{PRIORITY.head}\n    return left * gpus\n", "skip", preempts=True)
 
@@ -108,14 +109,14 @@ def replayed(history: History, plan: SchedulingPlan, half: Half, share: float = 
     return _run(history, plan, half, share, segments, predictions_of(history, half), is_foresight=False)
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=KEPT)
 def foresight(history: History, half: Half, *, preempts: bool = True) -> Replay:
     """The same by one who knows every duration and preempts for nothing, or never: shortest remaining service first."""
     free = replace(history.cluster_of(half), restart_seconds=0.0, preemption=preempts)
     return _run(replace(history, cluster=free, before=None), FORESIGHT, half, 1.0, 0, None, is_foresight=True)
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=KEPT)
 def predictions_of(history: History, half: Half) -> Predicted:
     """What was predicted of the jobs of a half, each when it was submitted."""
     if history.made and Path(history.made).is_file():
@@ -178,7 +179,7 @@ def _run(
     )  # fmt: skip
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=KEPT)
 def _table(history: History, half: Half, share: float) -> tuple[slice, Table, Ints, Ints, Series]:
     rows = history.rows(half)
     rows = slice(rows.start, rows.start + max(1, int((rows.stop - rows.start) * share)))
@@ -215,7 +216,7 @@ def wanted_groups(log: JobLog, cluster: Cluster) -> Ints:
     return np.array([places.get(name.lower(), -1) for name in names], np.int64)[codes]
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=KEPT)
 def _fitting(source: str, cluster: Cluster, fingerprint: str) -> tuple[JobLog, int]:
     log = read_jobs(source, fingerprint)
     room = np.array([one.gpus * one.nodes for one in cluster.groups])
