@@ -39,7 +39,8 @@ def decision_view(
 
 def _guardrail(one: Guardrail) -> str:
     side = one.side.replace("_", " ")
-    return f"{one.metric}: {side} {one.bound:g}{' off the current' if one.relative else ''}"
+    bound = f"{one.bound:g}" if one.scale == "difference" else f"{one.bound:.1%}"
+    return f"{one.metric}: {side} {bound}{' off the current' if one.relative else ''}"
 
 
 def gain_view(verdict: Verdict | None, objective: Objective) -> dict[str, Json]:

@@ -65,3 +65,26 @@ def test_equal_to_the_bit_is_non_inferior_by_any_bound() -> None:
     current = [Measurement({"cost": 10.0 + i, "auc": 0.7}, "run") for i in range(5)]
     same = [Measurement({"cost": 5.0 + i, "auc": 0.7}, "run") for i in range(5)]
     assert compare(objective, current, same, split="holdout").ruling == "better"
+
+
+@pytest.mark.parametrize("side", ["at_most", "at_least"])
+def test_a_guardrail_by_ratios_is_not_broken_by_gains_that_differ(side: str) -> None:
+    """Two threads on a busy host: slow, and each time by another factor."""
+    today, version = [5.0, 20.0, 12.0, 6.0, 30.0], [4.5, 7.0, 5.0, 5.5, 6.0]
+    if side == "at_least":
+        today, version = [1 / one for one in today], [1 / one for one in version]
+
+    def ruling(after: list[float], bound: float, scale: str) -> str:
+        rail = Guardrail("wall", bound, side, relative=True, scale=scale)  # type: ignore[arg-type]
+        made = [
+            [Measurement({"cost": cost, "wall": wall}, "run") for wall in walls]
+            for cost, walls in ((2.0, today), (1.0, after))
+        ]
+        return compare(Objective("cost", "min", (rail,)), *made, split="holdout").ruling
+
+    assert ruling(version, 0.05, "ratio") == "better"
+    if side == "at_most":
+        assert ruling(version, 0.05 * 5, "difference") == "unsafe"  # though no run was slower
+    worse = 1.1 if side == "at_most" else 1 / 1.1
+    assert ruling([worse * one for one in today], 0.05, "ratio") == "unsafe"
+    assert ruling([worse * one for one in today], 0.11, "ratio") == "better"

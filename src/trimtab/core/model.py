@@ -94,13 +94,15 @@ class Guardrail:
     """What must not get worse.
 
     Absolute: the mean of `metric` stays at most/least `bound`. Relative: its paired difference from the current plan
-    stays within `bound` (a difference in the metric's own unit), at the stated confidence once on the holdout.
+    stays within `bound`, at the stated confidence once on the holdout: a difference in the metric's own unit, or with
+    `scale="ratio"` a share of it (positive metrics, such as times, whose noise grows with them).
     """
 
     metric: str
     bound: float
     side: Literal["at_most", "at_least"]
     relative: bool = False
+    scale: Literal["difference", "ratio"] = "difference"
 
 
 @dataclass(frozen=True, slots=True)

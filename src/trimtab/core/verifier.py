@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from trimtab.core.errors import ContractError
@@ -80,10 +81,17 @@ def _breach(
         mean = sum(new) / len(new)
         holds = sign * (mean - rail.bound) >= 0
         return "" if holds else f"{rail.metric} is {mean:.4g}, must be {side} {rail.bound:.4g}"
-    slack = [sign * (after - before) for before, after in zip(values(current, rail.metric), new, strict=True)]
+    # The same comparison as that of an objective's metric.
+    same = Objective(rail.metric, "min" if rail.side == "at_most" else "max", scale=rail.scale)
+    slack = paired_gains(same, values(current, rail.metric), new)
     mean = sum(slack) / len(slack)
     # Equal to the bit on every sample is non-inferior by any bound.
     worst = mean if split == "search" or not any(slack) else lower_bound(slack, confidence=CONFIDENCE, tests=tests)
-    holds = worst >= -abs(rail.bound)
+    loss, bound = -worst, abs(rail.bound)
+    if rail.scale == "ratio":
+        loss = math.expm1(min(loss, 700.0)) if rail.side == "at_most" else -math.expm1(-loss)
     change = "rises" if rail.side == "at_most" else "falls"
-    return "" if holds else f"{rail.metric} {change} by up to {-worst:.4g}, may by {abs(rail.bound):.4g}"
+    shown = "{:.4g}" if rail.scale == "difference" else "{:.1%}"
+    return (
+        "" if loss <= bound else f"{rail.metric} {change} by up to {shown.format(loss)}, may by {shown.format(bound)}"
+    )

@@ -70,7 +70,7 @@ class Speedup:
         rails = (
             Guardrail("loss", worse, "at_most", relative=True),
             Guardrail("mean_loss", worse, "at_most", relative=True),
-            Guardrail("wall_seconds", SLOWER * self.wall_seconds, "at_most", relative=True),
+            Guardrail("wall_seconds", SLOWER, "at_most", relative=True, scale="ratio"),
         )
         return Objective("cpu_seconds", "min", rails, MARGIN, "ratio", "CPU time")
 
