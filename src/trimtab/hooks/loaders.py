@@ -25,49 +25,67 @@ class _Epoch:
     waited: float = 0.0
 
 
+class _Epochs:
+    """Of a process's loaders: which one is under way, and how much of a kind's last one was waiting."""
+
+    def __init__(self) -> None:
+        self._under_way: dict[int, _Epoch] = {}  # by its iterator
+        self._waiting: dict[str, float] = {}
+
+    def begin(self, loader: Any, session: Session, iterate: Callable[[Any], Any]) -> Any:
+        """Begin one, perhaps with fewer workers or more batches read ahead."""
+        if any(one.loader == id(loader) for one in self._under_way.values()):  # its last epoch was broken off
+            self._under_way.clear()
+            session.drop_epoch()
+        if self._under_way:  # within another's epoch, costs cannot be told apart
+            return iterate(loader)
+        own, kind = (loader.num_workers, loader.prefetch_factor), _kind(loader)
+        is_starved = self._waiting.get(kind, 0.0) > WAITING
+        loader.num_workers, loader.prefetch_factor = session.begin_epoch(kind, *own, is_starved=is_starved)
+        try:
+            made = iterate(loader)
+        finally:
+            loader.num_workers, loader.prefetch_factor = own
+        self._under_way[id(made)] = _Epoch(id(loader), kind, time.perf_counter())
+        return made
+
+    def waited(self, iterator: Any, since: float) -> None:
+        """The next batch, or word that there is none, was waited for since then."""
+        if epoch := self._under_way.get(id(iterator)):
+            now = time.perf_counter()
+            epoch.waited += now - since
+            self._waiting[epoch.kind] = epoch.waited / (now - epoch.began)
+
+    def end(self, iterator: Any, session: Session | None) -> None:
+        """There are no more batches."""
+        if self._under_way.pop(id(iterator), None) is not None and session is not None:
+            with suppress(Exception):
+                session.end_epoch(iterator._num_yielded)
+
+
 def hook_loaders(module: ModuleType, current: Callable[[], Session | None]) -> None:
     """In `torch.utils.data.dataloader`: an epoch begins with an iterator, and ends with its StopIteration."""
     begin, following = module.DataLoader.__iter__, module._BaseDataLoaderIter.__next__
-    under_way: dict[int, _Epoch] = {}  # by its iterator
-    waiting: dict[str, float] = {}  # the share of a kind's last epoch
+    epochs = _Epochs()
 
     @functools.wraps(begin)
     def __iter__(self: Any) -> Any:
         session = current()
         if session is None or session.loaders is None or not _can_change(self, module):
             return begin(self)
-        if any(one.loader == id(self) for one in under_way.values()):  # its last epoch was broken off
-            under_way.clear()
-            session.drop_epoch()
-        if under_way:  # within another's epoch, costs cannot be told apart
-            return begin(self)
-        own, kind = (self.num_workers, self.prefetch_factor), _kind(self)
-        self.num_workers, self.prefetch_factor = session.begin_epoch(
-            kind, *own, is_starved=waiting.get(kind, 0.0) > WAITING
-        )
-        try:
-            made = begin(self)
-        finally:
-            self.num_workers, self.prefetch_factor = own
-        under_way[id(made)] = _Epoch(id(self), kind, time.perf_counter())
-        return made
+        return epochs.begin(self, session, begin)
 
     @functools.wraps(following)
     def __next__(self: Any) -> Any:
-        epoch, since = under_way.get(id(self)), time.perf_counter()
+        since = time.perf_counter()
         try:
-            return following(self)
+            made = following(self)
         except StopIteration:
-            session = current()
-            if under_way.pop(id(self), None) is not None and session is not None:
-                with suppress(Exception):
-                    session.end_epoch(self._num_yielded)
+            epochs.waited(self, since)
+            epochs.end(self, current())
             raise
-        finally:
-            if epoch is not None:
-                now = time.perf_counter()
-                epoch.waited += now - since
-                waiting[epoch.kind] = epoch.waited / (now - epoch.began)
+        epochs.waited(self, since)
+        return made
 
     module.DataLoader.__iter__ = __iter__
     module._BaseDataLoaderIter.__next__ = __next__
