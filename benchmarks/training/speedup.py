@@ -190,7 +190,7 @@ def table(rows: list[dict[str, Any]]) -> str:
     facts = host()
     lines = [
         f"{facts['cpu']}, {facts['cores']} cores; oversubscribed: a busy process on each core; quota: {QUOTA} cores.",
-        "Load: the five-minute average at a case's end; up to four cases with a quota ran at once.",
+        "Load: the five-minute average at a case's end; other work ran beside a case with a quota where it is high.",
         "",
         "| script | state | chosen | CPU-s before | CPU, times less | wall, times less | metric | search CPU-s "
         "| load |",
@@ -212,8 +212,7 @@ def row(one: dict[str, Any]) -> str:
     told = f"{METRICS[one['script']]} {one['metric_before']:.4g} → {one['metric']:.4g}"
     return (
         f"| {one['script']} | {one['state']} | {one['chosen']} | {one['cpu_before']:.1f} | {1 / one['cpu']:.2f} | "
-        f"{1 / one['wall']:.2f} | {told} | {one['search_cpu']:.0f} | "
-        f"{one['load']:.1f} |"
+        f"{1 / one['wall']:.2f} | {told} | {one['search_cpu']:.0f} | {one['load']:.1f} |"
     )
 
 

@@ -18,7 +18,8 @@ import pytest
 
 from trimtab.adapters.gpus import Gpus
 from trimtab.core.errors import InputError
-from trimtab.hooks.fits import LEAST_SECONDS, FitTuner, loaders, trainings
+from trimtab.hooks.fits import LEAST_SECONDS, EpochTuner, FitTuner, loaders, trainings
+from trimtab.hooks.loaders import hook_loaders
 from trimtab.hooks.priority import Priority, hurry, require_niceness
 from trimtab.hooks.session import Session
 from trimtab.hooks.sizes import EVERY, Batches, Noise, batches
@@ -364,7 +365,14 @@ def test_a_job_that_waits_for_cores_tries_the_priority_that_it_may_have(
     enough = tmp_path / "enough"
     busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2 * (os.cpu_count() or 1))]
     try:
-        ended = watched(tmp_path, LONG, str(enough), niceness=own - 5, on_change=lambda _: enough.touch())
+        ended = watched(
+            tmp_path,
+            LONG,
+            str(enough),
+            niceness=own - 5,
+            on_change=lambda _: enough.touch(),
+            on_look=lambda now: now.seconds > 60 and enough.touch(),
+        )
     finally:
         for one in busy:
             one.kill()
@@ -431,54 +439,97 @@ def test_a_loaders_workers_are_tried_from_one_epoch_to_the_next() -> None:
     assert 0 not in heavy  # one worker was too slow already
 
 
-def epochs_of(session: Session, clock: list[float], wall: dict[tuple[int, int], float], count: int, *,
-              is_starved: bool = True) -> list[tuple[int, int]]:  # fmt: skip
+def epochs_at(clock: list[float]) -> EpochTuner:
+    return EpochTuner(lambda _: None, 2, lambda: clock[0], lambda: clock[1])
+
+
+def epochs_of(wall: dict[tuple[int, int], float], count: int, *, is_starved: bool = True) -> list[tuple[int, int]]:
     """(workers, batches read ahead) that a loader's epochs were given; the CPU is a second each."""
-    given = []
+    clock, given = [0.0, 0.0], []
+    tuner = epochs_at(clock)
     for _ in range(count):
-        given.append(session.begin_epoch("rows", 1, 2, is_starved=is_starved))
+        given.append(tuner.begin("rows", 1, 2, is_starved=is_starved))
         clock[0] += wall.get(given[-1], 9.0)
         clock[1] += 1.0
-        session.end_epoch(50)
+        tuner.end(50)
     return given
 
 
-def session_at(clock: list[float]) -> Session:
-    session = Session(lambda _: None, acts=True)
-    for one in (session.loaders, session._ahead):
-        assert one is not None
-        one._wall, one._cpu = lambda: clock[0], lambda: clock[1]
-    return session
-
-
 def test_more_is_read_ahead_where_epochs_wait_and_workers_are_right() -> None:
-    clock = [0.0, 0.0]
-    session = session_at(clock)
     wall = {(1, 2): 2.0, (0, 2): 4.0, (1, 4): 1.6, (1, 8): 1.58}
-    given = epochs_of(session, clock, wall, 40)
+    given = epochs_of(wall, 40)
     assert (0, 8) not in given  # one is tried at a time
     assert given[-1] == (1, 4)  # eight bring no more
-    alike = session_at(clock)
-    given = epochs_of(alike, clock, dict.fromkeys(((1, 2), (1, 4), (1, 8)), 2.0), 60)
-    assert given.count((1, 2)) >= 48
-    idle = session_at(clock)
-    assert (1, 4) not in epochs_of(idle, clock, wall, 40, is_starved=False)
+    assert epochs_of(dict.fromkeys(((1, 2), (1, 4), (1, 8)), 2.0), 60).count((1, 2)) >= 48
+    assert (1, 4) not in epochs_of(wall, 40, is_starved=False)
 
 
-def test_epochs_of_a_test_set_are_not_compared_with_those_of_the_training() -> None:
+class Loader:
+    """What torch's DataLoader has of what is looked at."""
+
+    worker_init_fn, timeout, persistent_workers, _dataset_kind = None, 0, False, "map"
+
+    def __init__(self, rows: int, cost: dict[int, float], clock: list[float]) -> None:
+        self.dataset, self.batch_size, self.num_workers, self.prefetch_factor = range(rows), 10, 2, 2
+        self.cost, self.clock, self.given = cost, clock, list[int]()
+
+    def __iter__(self) -> LoaderIter:
+        self.given.append(self.num_workers)
+        return LoaderIter(self)
+
+
+class LoaderIter:
+    def __init__(self, loader: Loader) -> None:
+        self._loader, self._workers, self._num_yielded = loader, loader.num_workers, 0
+
+    def __iter__(self) -> LoaderIter:
+        return self
+
+    def __next__(self) -> int:
+        if self._num_yielded == 5:
+            raise StopIteration
+        self._num_yielded += 1
+        for place in range(2):
+            self._loader.clock[place] += self._loader.cost[self._workers]
+        return self._num_yielded
+
+
+@pytest.fixture
+def hooked_loaders(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Loaders are hooked, by this clock: of wall and CPU."""
     clock = [0.0, 0.0]
-    session = session_at(clock)
-    assert session.loaders is not None
-    given: dict[str, list[int]] = {"train": [], "test": []}
-    for turn in range(40):
-        kind = ("train", "test")[turn % 2]
-        given[kind].append(session.loaders.begin(kind, 2))
-        # More workers are better for both; an epoch of the test set costs a tenth.
-        cost = {"train": 1.0, "test": 0.1}[kind] * {2: 1.0, 1: 1.2, 0: 1.9}[given[kind][-1]]
-        clock[0] += cost
-        clock[1] += cost
-        session.loaders.end(50)
-    assert given["train"][-1] == given["test"][-1] == 2
+    session = Session(lambda _: None, acts=True)
+    session.epochs = epochs_at(clock)
+    for one in (Loader, LoaderIter):  # to be put back
+        name = "__iter__" if one is Loader else "__next__"
+        monkeypatch.setattr(one, name, getattr(one, name))
+    kinds = SimpleNamespace(Map="map")
+    hook_loaders(
+        SimpleNamespace(DataLoader=Loader, _BaseDataLoaderIter=LoaderIter, _DatasetKind=kinds),  # type: ignore[arg-type]
+        lambda: session,
+    )
+    return clock
+
+
+def test_epochs_of_a_test_set_are_not_compared_with_those_of_the_training(hooked_loaders: list[float]) -> None:
+    # Two workers are right for both; an epoch of the test set costs a tenth.
+    train, test = (
+        Loader(rows, {2: cost, 1: 1.2 * cost, 0: 1.9 * cost}, hooked_loaders) for rows, cost in ((600, 1.0), (60, 0.1))
+    )
+    for _ in range(30):
+        assert (len(list(train)), len(list(test))) == (5, 5)
+    for one in (train, test):
+        assert one.given.count(2) > 24
+        assert {1, 0} & set(one.given)  # they were tried
+        assert (one.num_workers, one.prefetch_factor) == (2, 2)
+
+
+def test_a_look_at_a_first_batch_does_not_end_the_tuning(hooked_loaders: list[float]) -> None:
+    first, train = (Loader(rows, {2: 1.0, 1: 0.5, 0: 0.2}, hooked_loaders) for rows in (600, 600))
+    next(iter(first))
+    for _ in range(12):
+        list(train)
+    assert train.given[-1] == 0
 
 
 def test_no_epoch_is_risked_that_could_hold_the_job_up() -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 from trimtab.core.errors import ContractError
-from trimtab.core.model import Comparison, Guardrail, Measurement, Objective, Split
+from trimtab.core.model import Comparison, Guardrail, Interval, Measurement, Objective, Split
 from trimtab.core.statistics import lower_bound, on_scale, paired_gains, paired_interval
 
 CONFIDENCE = 0.95
@@ -87,11 +86,7 @@ def _breach(
     mean = sum(slack) / len(slack)
     # Equal to the bit on every sample is non-inferior by any bound.
     worst = mean if split == "search" or not any(slack) else lower_bound(slack, confidence=CONFIDENCE, tests=tests)
-    loss, bound = -worst, abs(rail.bound)
-    if rail.scale == "ratio":
-        loss = math.expm1(min(loss, 700.0)) if rail.side == "at_most" else -math.expm1(-loss)
+    loss, bound = -on_scale(same, Interval(worst, worst, worst)).low, abs(rail.bound)
     change = "rises" if rail.side == "at_most" else "falls"
-    shown = "{:.4g}" if rail.scale == "difference" else "{:.1%}"
-    return (
-        "" if loss <= bound else f"{rail.metric} {change} by up to {shown.format(loss)}, may by {shown.format(bound)}"
-    )
+    told, allowed = (f"{one:.4g}" if rail.scale == "difference" else f"{one:.1%}" for one in (loss, bound))
+    return "" if loss <= bound else f"{rail.metric} {change} by up to {told}, may by {allowed}"

@@ -176,6 +176,48 @@ class FitTuner:
             kind.candidates = self._turns.choices(kind.own)
 
 
+class EpochTuner:
+    """What is tried from one epoch of a loader to the next: its workers, and how far each reads ahead; one of them."""
+
+    def __init__(
+        self,
+        say: Callable[[dict[str, Any]], None],
+        cores: int,
+        wall: Callable[[], float] = time.perf_counter,
+        cpu: Callable[[], float] | None = None,
+    ) -> None:
+        self._workers, self._ahead = (
+            FitTuner(say, turns, wall, cpu or whole_cpu) for turns in (loaders(cores), READ_AHEAD)
+        )
+
+    @property
+    def is_testing(self) -> bool:
+        """Whether epochs are compared now."""
+        return self._workers.is_testing or self._ahead.is_testing
+
+    def begin(self, kind: str, workers: int, ahead: int, *, is_starved: bool) -> tuple[int, int]:
+        """An epoch begins: how many workers it gets, and how many batches each reads ahead.
+
+        kind: of epochs that may be compared; is_starved: the last one of them waited for its batches.
+        """
+        if self._ahead.is_testing:
+            return self._workers.kept(kind, workers), self._ahead.begin(kind, ahead)
+        count = self._workers.begin(kind, workers)
+        if self._workers.is_testing or not count or not is_starved:
+            return count, self._ahead.kept(kind, ahead)
+        return count, self._ahead.begin(kind, ahead)
+
+    def end(self, batches: int) -> None:
+        """It has given so many batches."""
+        self._workers.end(batches)
+        self._ahead.end(batches)
+
+    def drop(self) -> None:
+        """It was broken off."""
+        self._workers.drop()
+        self._ahead.drop()
+
+
 def whole_cpu() -> float:
     """CPU seconds of this process and of its children that have ended."""
     return sum(os.times()[:4])

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Sized
 from contextlib import suppress
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
+from trimtab.hooks.fits import EpochTuner
 from trimtab.hooks.session import Session
 
 WAITING = 0.1  # of an epoch, for its next batch: below it, nothing is gained by reading further ahead
@@ -17,9 +19,10 @@ WAITING = 0.1  # of an epoch, for its next batch: below it, nothing is gained by
 
 @dataclass(slots=True)
 class _Epoch:
-    """One that is under way; one at a time. loader: its id."""
+    """One that is under way. loader: its id."""
 
     loader: int
+    iterator: weakref.ref[Any]
     kind: str
     began: float
     waited: float = 0.0
@@ -29,38 +32,43 @@ class _Epochs:
     """Of a process's loaders: which one is under way, and how much of a kind's last one was waiting."""
 
     def __init__(self) -> None:
-        self._under_way: dict[int, _Epoch] = {}  # by its iterator
+        self._now: _Epoch | None = None
         self._waiting: dict[str, float] = {}
 
-    def begin(self, loader: Any, session: Session, iterate: Callable[[Any], Any]) -> Any:
+    def begin(self, loader: Any, tuner: EpochTuner, iterate: Callable[[Any], Any]) -> Any:
         """Begin one, perhaps with fewer workers or more batches read ahead."""
-        if any(one.loader == id(loader) for one in self._under_way.values()):  # its last epoch was broken off
-            self._under_way.clear()
-            session.drop_epoch()
-        if self._under_way:  # within another's epoch, costs cannot be told apart
+        now = self._now
+        if now is not None and (now.loader == id(loader) or now.iterator() is None):  # it was broken off
+            self._now = now = None
+            tuner.drop()
+        if now is not None:  # within another's epoch, costs cannot be told apart
             return iterate(loader)
         own, kind = (loader.num_workers, loader.prefetch_factor), _kind(loader)
         is_starved = self._waiting.get(kind, 0.0) > WAITING
-        loader.num_workers, loader.prefetch_factor = session.begin_epoch(kind, *own, is_starved=is_starved)
+        loader.num_workers, loader.prefetch_factor = tuner.begin(kind, *own, is_starved=is_starved)
         try:
             made = iterate(loader)
         finally:
             loader.num_workers, loader.prefetch_factor = own
-        self._under_way[id(made)] = _Epoch(id(loader), kind, time.perf_counter())
+        self._now = _Epoch(id(loader), weakref.ref(made), kind, time.perf_counter())
         return made
 
     def waited(self, iterator: Any, since: float) -> None:
         """The next batch, or word that there is none, was waited for since then."""
-        if epoch := self._under_way.get(id(iterator)):
+        epoch = self._now
+        if epoch is not None and epoch.iterator() is iterator:
             now = time.perf_counter()
             epoch.waited += now - since
             self._waiting[epoch.kind] = epoch.waited / (now - epoch.began)
 
-    def end(self, iterator: Any, session: Session | None) -> None:
-        """There are no more batches."""
-        if self._under_way.pop(id(iterator), None) is not None and session is not None:
-            with suppress(Exception):
-                session.end_epoch(iterator._num_yielded)
+    def end(self, iterator: Any, batches: int, tuner: EpochTuner | None) -> None:
+        """It has given so many batches, and there are no more."""
+        epoch = self._now
+        if epoch is not None and epoch.iterator() is iterator:
+            self._now = None
+            if tuner is not None:
+                with suppress(Exception):
+                    tuner.end(batches)
 
 
 def hook_loaders(module: ModuleType, current: Callable[[], Session | None]) -> None:
@@ -68,12 +76,16 @@ def hook_loaders(module: ModuleType, current: Callable[[], Session | None]) -> N
     begin, following = module.DataLoader.__iter__, module._BaseDataLoaderIter.__next__
     epochs = _Epochs()
 
+    def tuner_now() -> EpochTuner | None:
+        session = current()
+        return None if session is None else session.epochs
+
     @functools.wraps(begin)
     def __iter__(self: Any) -> Any:
-        session = current()
-        if session is None or session.loaders is None or not _can_change(self, module):
+        tuner = tuner_now()
+        if tuner is None or not _can_change(self, module):
             return begin(self)
-        return epochs.begin(self, session, begin)
+        return epochs.begin(self, tuner, begin)
 
     @functools.wraps(following)
     def __next__(self: Any) -> Any:
@@ -82,7 +94,7 @@ def hook_loaders(module: ModuleType, current: Callable[[], Session | None]) -> N
             made = following(self)
         except StopIteration:
             epochs.waited(self, since)
-            epochs.end(self, current())
+            epochs.end(self, self._num_yielded, tuner_now())
             raise
         epochs.waited(self, since)
         return made
@@ -94,7 +106,8 @@ def hook_loaders(module: ModuleType, current: Callable[[], Session | None]) -> N
 def _kind(loader: Any) -> str:
     """What its epochs may be compared by: those for training and for testing cost different things."""
     data = loader.dataset
-    return f"{type(data).__name__} of {len(data)} by {loader.batch_size}"
+    rows = len(data) if isinstance(data, Sized) else 0
+    return f"{type(data).__name__} of {rows} by {loader.batch_size}"
 
 
 def _can_change(loader: Any, module: ModuleType) -> bool:

@@ -12,6 +12,7 @@ from trimtab.core.errors import InputError
 from trimtab.hooks.threads import CHEAPER, NO_SLOWER, Knob
 
 LEAST = -20
+SCHEDULED = "/proc/self/schedstat"
 HELD_UP = 0.1  # of its time, in the run queue: below it, nothing is gained by going first
 
 
@@ -43,6 +44,8 @@ class Priority:
 
 def require_niceness(least: int) -> None:
     """Raises InputError where this user's processes may not go to this niceness, or it is none."""
+    if not os.path.exists(SCHEDULED):
+        raise InputError("this system does not tell how long a process waits for a core", hint="leave out --nice")
     own = os.getpriority(os.PRIO_PROCESS, 0)
     if not LEAST <= least < own:
         raise InputError(f"niceness {least}: it is {own} now", hint=f"give one from {LEAST} to {own - 1}")
@@ -60,6 +63,6 @@ def hurry(priority: Priority) -> Knob:
 
 def _scheduled() -> tuple[int, int]:
     """Nanoseconds that the first thread ran, and that it waited for a core."""
-    with open("/proc/self/schedstat", encoding="ascii") as file:
+    with open(SCHEDULED, encoding="ascii") as file:
         ran, waited = file.read().split()[:2]
     return int(ran), int(waited)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from trimtab.adapters.cgroups import Groups
-from trimtab.hooks.fits import READ_AHEAD, FitTuner, loaders, trainings, whole_cpu
+from trimtab.hooks.fits import EpochTuner, FitTuner, trainings
 from trimtab.hooks.priority import Priority, hurry
 from trimtab.hooks.sizes import Batches
 from trimtab.hooks.threads import Control, Knob, Tuner, threads
@@ -36,8 +36,7 @@ class Session:
         self._priority = Priority(niceness) if acts and niceness is not None else None
         self._hurry = Tuner(say, hurry(self._priority)) if self._priority is not None else None
         self.fits = FitTuner(say, trainings(cores())) if acts else None
-        self.loaders = FitTuner(say, loaders(cores()), cpu=whole_cpu) if acts else None
-        self._ahead = FitTuner(say, READ_AHEAD, cpu=whole_cpu) if acts else None
+        self.epochs = EpochTuner(say, cores()) if acts else None
         self._loops: dict[tuple[int, int], tuple[Batches, Tuner]] = {}  # over `hooks.batches`, by own and most
         self._running = NO_LOOP
         self._lock = threading.Lock()
@@ -75,30 +74,7 @@ class Session:
             testing = tuner if tuner.is_testing else None
 
     def _compares_turns(self) -> bool:
-        return any(one is not None and one.is_testing for one in (self.fits, self.loaders, self._ahead))
-
-    def begin_epoch(self, kind: str, workers: int, ahead: int, *, is_starved: bool) -> tuple[int, int]:
-        """A loader's epoch begins: how many workers it gets, and how many batches each reads ahead. One is tried."""
-        assert self.loaders is not None
-        assert self._ahead is not None
-        if self._ahead.is_testing:
-            return self.loaders.kept(kind, workers), self._ahead.begin(kind, ahead)
-        count = self.loaders.begin(kind, workers)
-        if self.loaders.is_testing or not count or not is_starved:
-            return count, self._ahead.kept(kind, ahead)
-        return count, self._ahead.begin(kind, ahead)
-
-    def end_epoch(self, batches: int) -> None:
-        """It has given so many batches."""
-        for one in (self.loaders, self._ahead):
-            if one is not None:
-                one.end(batches)
-
-    def drop_epoch(self) -> None:
-        """It was broken off."""
-        for one in (self.loaders, self._ahead):
-            if one is not None:
-                one.drop()
+        return any(one is not None and one.is_testing for one in (self.fits, self.epochs))
 
     def loop(self, own: int, most: int) -> tuple[Batches, Tuner]:
         """What changes the batch size of loops that begin with this one; loops of other sizes have their own."""

@@ -45,6 +45,7 @@ SEARCH_SECONDS = 60.0  # CPU time for a bare trace
 LIMITS = Limits(cpu_seconds=60.0, wall_seconds=300.0, memory_bytes=2 * 2**30)  # of one measurement
 SHOWN_MINUTES = 3 * 1440
 SHOWN_POINTS = 432
+AS_IT_WAS = "as it was"
 
 
 def run(workplace: Workplace, results: Results) -> StageResult:
@@ -185,7 +186,7 @@ def _perturbed(problem: Scaling, plan: ScalingPlan) -> dict[str, tuple[Replay, R
     slow = replace(service, cold_start_seconds=2 * service.cold_start_seconds)
     gaps = with_gaps(stretch.stop - stretch.start)
     worlds = {
-        "as it was": (rates, service, ALL_HEARD),
+        AS_IT_WAS: (rates, service, ALL_HEARD),
         "20 % more load": (rates * 1.2, service, ALL_HEARD),
         "20 % less load": (rates * 0.8, service, ALL_HEARD),
         "10 % noise in each minute": (rates * noise, service, ALL_HEARD),
@@ -214,7 +215,7 @@ def _fragile(worlds: dict[str, tuple[Replay, Replay]], allowed: float) -> list[J
     broken = [
         f"{ours.late_share:.1%} late with {name} (HPA at 70 %: {theirs.late_share:.1%})"
         for name, (ours, theirs) in worlds.items()
-        if ours.late_share > allowed
+        if ours.late_share > allowed and name != AS_IT_WAS
     ]
     return [f"It would break the promise when the world differs: {'; '.join(broken)}."] if broken else []
 
