@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from trimtab.adapters.meters import host
-from trimtab.cluster.deferring.forecasts import KINDS
+from trimtab.cluster.deferring.forecasts import BLENDS, KINDS, LEARNED
 from trimtab.cluster.deferring.measure import Known, keep_forecasts, waited
 from trimtab.cluster.deferring.plan import WindowPlan
 from trimtab.cluster.deferring.policies import QUANTILE, WINDOW_POLICIES
@@ -29,7 +29,7 @@ from trimtab.testing import MemoryLedger
 ZONES = ("DE-LU", "GB", "US-CAL-CISO")
 # The day-ahead prices beside each zone's carbon; there are none of Britain's here, but its neighbour's know the wind.
 PRICES = {"DE-LU": "DE-LU", "GB": "DE-LU", "US-CAL-CISO": "US-CAL-CISO"}
-AHEAD_KINDS = ("linear", "boosted", "blend")
+AHEAD_KINDS = (*LEARNED, *BLENDS)
 WORK = (("any hours", Work(4, 24)), ("one piece", Work(4, 24, is_whole=True)))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from trimtab.adapters.programs import compile_program, fault
-from trimtab.cluster.deferring.forecasts import boosted, forecasts, linear
+from trimtab.cluster.deferring.forecasts import LEARNED, boosted, curved, forecasts, linear
 from trimtab.cluster.deferring.measure import Hours, Known, ran, waited
 from trimtab.cluster.deferring.optimum import cheapest_jobs
 from trimtab.cluster.deferring.plan import SpotPlan, WindowPlan
@@ -201,6 +201,7 @@ def test_forecasts_know_only_the_past_and_what_is_published() -> None:
         lambda series, beside: boosted(series, 24, 24, Ahead(beside, 12)),
         lambda series, beside: linear(series, 24),
         lambda series, beside: linear(series, 24, 24, Ahead(beside, 12)),
+        lambda series, beside: curved(series, 24, 24, Ahead(beside, 12)),
     ):
         before, after = make(values, ahead), make(later, later_ahead)
         assert np.array_equal(before[: cut + 1], after[: cut + 1])
@@ -223,7 +224,7 @@ def drifting(day: int, days: int) -> tuple[np.ndarray, np.ndarray]:
     return 300 + 50 * np.sin(np.arange(len(drift)) / day * 2 * np.pi) + drift, drift
 
 
-@pytest.mark.parametrize("make", [boosted, linear])
+@pytest.mark.parametrize("make", [boosted, linear, curved])
 def test_a_series_that_is_known_ahead_makes_the_forecast_better(make: Callable[..., np.ndarray]) -> None:
     values, drift = drifting(24, 120)
     alone, told = make(values, 24), make(values, 24, 24, Ahead(drift, 12))
@@ -254,10 +255,18 @@ def test_a_short_series_is_forecast_by_its_mean_days() -> None:
     assert linear(values, 24) == pytest.approx(mean_days)
 
 
-def test_the_blend_is_the_mean_of_the_linear_and_the_boosted_forecast() -> None:
+def test_the_blend_is_the_mean_of_what_is_learned() -> None:
     values = hourly(40)
-    parts = [forecasts(values, 24, kind) for kind in ("linear", "boosted")]
-    assert forecasts(values, 24, "blend") == pytest.approx((parts[0] + parts[1]) / 2)
+    parts = [forecasts(values, 24, kind) for kind in LEARNED]
+    assert forecasts(values, 24, "blend") == pytest.approx(sum(parts) / len(parts))
+
+
+def test_a_curved_forecast_is_of_ratios() -> None:
+    rng, days = np.random.default_rng(2), 120
+    level = np.exp(np.cumsum(rng.normal(0, 0.05, days * 24)) * 0.5)  # the daily wave grows with the level
+    values = 300 * level * np.exp(0.6 * np.sin(np.arange(days * 24) / 24 * 2 * np.pi))
+    assert error(curved(values, 24), values, 90 * 24) < error(linear(values, 24), values, 90 * 24)
+    assert curved(-values, 24) == pytest.approx(-curved(values, 24))  # prices may be below 0
 
 
 def test_the_halves_share_no_window(tmp_path: Path) -> None:

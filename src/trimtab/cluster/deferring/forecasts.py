@@ -1,9 +1,9 @@
 """Forecasts of a price or carbon series, for each step of it and the steps after, made from what was past by then.
 
-Seasonal ones repeat the mean of the same step of the last days. The linear (`linear.py`) and the boosted one (trees,
-LightGBM) add what was learned of the departures from that, refitted along the series on its past only, and may be given
-a series that is known ahead, such as day-ahead prices, which are published once a day for all of the next day. Their
-mean is the blend.
+Seasonal ones repeat the mean of the same step of the last days. The linear, the curved (`linear.py`) and the boosted
+one (trees, LightGBM) add what was learned of the departures from that, refitted along the series on its past only, and
+may be given a series that is known ahead, such as day-ahead prices, which are published once a day for all of the next
+day. The mean of these three is the blend.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from trimtab.cluster.deferring.linear import linear
+from trimtab.cluster.deferring.linear import curved, linear
 from trimtab.cluster.deferring.profiles import Ahead, Steps, Table, mean_before, refits, seasonal
 from trimtab.cluster.deferring.windows import Series
 
 DAYS = {"yesterday": 1, "week": 7, "fortnight": 14, "month": 28}
-BLENDS = {"blend": ("linear", "boosted")}
-KINDS = (*DAYS, "linear", "boosted", *BLENDS)
+LEARNED = ("linear", "curved", "boosted")
+BLENDS = {"blend": LEARNED}
+KINDS = (*DAYS, *LEARNED, *BLENDS)
 REFIT_DAYS, MOST_FITS = 91, 12
 MEMORY_DAYS = 365
 MOST_ROWS = 120_000  # of one fit
@@ -38,7 +39,7 @@ def forecasts(series: Series, horizon: int, kind: str, day: int = 24, ahead: Ahe
         return seasonal(series, horizon, DAYS[kind], day)
     if kind in BLENDS:
         return blend([forecasts(series, horizon, part, day, ahead) for part in BLENDS[kind]])
-    return (linear if kind == "linear" else boosted)(series, horizon, day, ahead)
+    return {"linear": linear, "curved": curved, "boosted": boosted}[kind](series, horizon, day, ahead)
 
 
 def blend(parts: Sequence[Table]) -> Table:

@@ -1,18 +1,20 @@
 """Linear forecasts of a series: how the steps ahead depart from the mean days, from how the last steps departed.
 
 One ridge regression for each step of the day at which one looks ahead, for all steps ahead at once, refitted along the
-series on its past only. A few seconds of CPU time for two years of hours, and better than trees on most series.
+series on its past only. A few seconds of CPU time for two years of hours, and better than trees on most series. What is
+published ahead is compressed (asinh), since the highest prices tell little more than high ones; `curved` compresses the
+series itself as well, so that the regressions are of ratios: of carbon intensities these are the steadier.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from trimtab.cluster.deferring.profiles import Ahead, Steps, Table, mean_before, refits, seasonal
+from trimtab.cluster.deferring.profiles import FIRST_DAYS, Ahead, Steps, Table, mean_before, refits, seasonal
 from trimtab.cluster.deferring.windows import Series
 
 PROFILES = (7, 28)  # days: what is forecast is the departure from their mean; the forecasts from each are averaged
@@ -23,6 +25,7 @@ MEMORY_DAYS = 730
 REFIT_DAYS, MOST_FITS = 28, 24
 PENALTY = 300.0
 FURTHEST = 4.0  # standard deviations: what lies further off counts as this far
+RATIOS = 0.1  # of the usual size of a series: from there on its differences count by their ratios
 
 
 @dataclass(frozen=True)
@@ -31,10 +34,23 @@ class Looks:
 
     series: Series
     day: int
+    days: int  # of the profile
     profile: Table
     shapes: tuple[Table, ...]
     ahead: Ahead | None
-    ahead_profile: Table | None
+    ahead_profile: Table | None = None
+
+    def by(self, first: int) -> Looks:
+        """With what is published compressed, about its median and in the units that are usual by the step `first`."""
+        if self.ahead is None:
+            return self
+        known = self.ahead.series[max(0, first - MEMORY_DAYS * self.day) : first]
+        known = known[np.isfinite(known)]
+        middle = float(np.median(known)) if len(known) else 0.0
+        size = float(np.median(np.abs(known - middle))) if len(known) else 0.0
+        bent = np.arcsinh((self.ahead.series - middle) / (size or 1.0))
+        profile = seasonal(np.nan_to_num(bent), self.profile.shape[1], self.days, self.day)
+        return replace(self, ahead=Ahead(bent, self.ahead.published), ahead_profile=profile)
 
     def columns(self, at: Steps) -> Table:
         """What is known at the steps `at`: (at, columns)."""
@@ -67,6 +83,12 @@ class Looks:
             yield np.nan_to_num(seen - self.ahead_profile[at, lead])[:, None]
 
 
+def curved(series: Series, horizon: int, day: int = 24, ahead: Ahead | None = None) -> Table:
+    """`linear` of the compressed series, brought back: (steps, horizon)."""
+    size = RATIOS * (float(np.median(np.abs(series[: FIRST_DAYS * day]))) or 1.0)
+    return np.asarray(np.sinh(linear(np.arcsinh(series / size), horizon, day, ahead)) * size)
+
+
 def linear(series: Series, horizon: int, day: int = 24, ahead: Ahead | None = None) -> Table:
     """Forecasts for each step and those after it: (steps, horizon). The mean of the profiles while little is known."""
     import threadpoolctl
@@ -74,8 +96,7 @@ def linear(series: Series, horizon: int, day: int = 24, ahead: Ahead | None = No
     shapes = tuple(seasonal(series, horizon, days, day) for days in SHAPES)
     tables = []
     for days in PROFILES:
-        beside = None if ahead is None else seasonal(np.nan_to_num(ahead.series), horizon, days, day)
-        looks = Looks(series, day, seasonal(series, horizon, days, day), shapes, ahead, beside)
+        looks = Looks(series, day, days, seasonal(series, horizon, days, day), shapes, ahead)
         # The systems are small: several threads would mostly wait for one another.
         with threadpoolctl.threadpool_limits(1, "blas"):
             tables.append(_departing(looks))
@@ -88,10 +109,11 @@ def _departing(looks: Looks) -> Table:
     for first, end in refits(len(series), day, horizon, REFIT_DAYS, MOST_FITS):
         known = np.arange(max(OLDEST_DAYS * day, first - MEMORY_DAYS * day), first - horizon)
         wanted = series[known[:, None] + np.arange(horizon)] - looks.profile[known]
-        columns, now = looks.columns(known), np.arange(first, end)
+        told, now = looks.by(first), np.arange(first, end)
+        columns = told.columns(known)
         middle, spread = columns.mean(axis=0), columns.std(axis=0) + 1e-9
         columns = _scaled(columns, middle, spread)
-        asked = _scaled(looks.columns(now), middle, spread)
+        asked = _scaled(told.columns(now), middle, spread)
         for step in range(day):
             weights, mine = _nearness(known, step, day), now % day == step
             is_near = weights > 0

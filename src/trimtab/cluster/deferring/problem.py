@@ -187,7 +187,7 @@ def window_library(brief: Brief[Any]) -> Sequence[Proposal[WindowPlan]]:
     """The programs that ship, each with the forecasts that it may look at."""
     return [
         Proposal(WindowPlan(kind, text), "library", f"{name}, forecast by {kind}")
-        for kind in ("blend", "linear", "boosted", "month", "week")
+        for kind in ("blend", "curved", "linear", "boosted", "month", "week")
         for name, text in WINDOW_POLICIES.items()
         if name not in ("at once", "quantile")
     ]
