@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import http.server
 import json
 import shutil
@@ -25,8 +26,16 @@ from trimtab.core.errors import InputError, OutsideError
 from trimtab.faces.cli.main import app
 
 STEP, STEPS = 60, 14_400  # ten days of minutes: more than one answer may hold
-NOW = int(time.time()) // STEP * STEP
-FIRST = NOW - STEPS * STEP
+
+
+@functools.cache
+def now() -> int:
+    """When the history ends: not when this file is read, which may be minutes before the server is asked."""
+    return int(time.time()) // STEP * STEP
+
+
+def first() -> int:
+    return now() - STEPS * STEP
 
 
 def free_port() -> int:
@@ -46,7 +55,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         for step in range(STEPS):
             if pod == "b" and 600 <= step < 660:
                 continue
-            lines.append(f'memory{{pod="{pod}"}} {base + step % 1440} {FIRST + STEP * step}')
+            lines.append(f'memory{{pod="{pod}"}} {base + step % 1440} {first() + STEP * step}')
     (folder / "history.om").write_text("\n".join([*lines, "# EOF", ""]))
     (folder / "prometheus.yml").write_text("global: {}\n")
     made = ["promtool", "tsdb", "create-blocks-from", "openmetrics", str(folder / "history.om"), str(folder / "data")]
@@ -68,7 +77,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def asked(server: str, text: str, **more: object) -> RangeQuery:
-    return RangeQuery(server, text, FIRST, NOW - STEP, STEP, **more)  # type: ignore[arg-type]
+    return RangeQuery(server, text, first(), now() - STEP, STEP, **more)  # type: ignore[arg-type]
 
 
 def test_a_history_longer_than_one_answer_comes_whole(server: str) -> None:
@@ -81,7 +90,7 @@ def test_a_history_longer_than_one_answer_comes_whole(server: str) -> None:
 
 
 def test_series_are_told_apart_by_a_label_and_a_gap_stays_one(server: str, tmp_path: Path) -> None:
-    days, to = (NOW - FIRST) / 86_400 + 0.01, tmp_path / "usage.csv"
+    days, to = (now() - first()) / 86_400 + 0.01, tmp_path / "usage.csv"
     options = ["--query", "memory", "--out", str(to), "--days", str(days), "--by", "pod", "--column", "memory"]
     made = CliRunner().invoke(app, ["fetch", server, *options])
     assert made.exit_code == 0, made.output

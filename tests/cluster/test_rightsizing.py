@@ -181,7 +181,7 @@ def test_the_loop_finds_requests_that_keep_the_promise(tmp_path: Path) -> None:
     decision = optimize(
         problem,
         Portfolio(Rules("ideas", ideas), Rules("library", library)),
-        search=Meter(measurements=100),
+        search=Meter(measurements=50),
         check=Meter(),
         ledger=MemoryLedger(),
     )

@@ -46,7 +46,7 @@ def make(tmp_path: Path, ledger: MemoryLedger, meter: Meter) -> Make:
     def asker(url: str, caps: Caps | None = None, *, meter: Meter = meter, model: str = "openai:fake") -> Asker:
         made = configured(
             {"TRIMTAB_MODEL": model, "TRIMTAB_BASE_URL": url},
-            caps=caps or Caps(seconds=5, answer_bytes=100_000),
+            caps=caps or Caps(seconds=60, answer_bytes=100_000),
             meter=meter,
             ledger=ledger,
             study="study",
@@ -112,7 +112,7 @@ def test_an_answer_that_cannot_be_used_is_repaired_once(make: Make, ledger: Memo
 )
 def test_an_unusable_answer_is_silence_after_one_repair_turn(make: Make, ledger: MemoryLedger, text: str) -> None:
     with fake.serving(fake.says(text)) as server:
-        answer = make(server.url, Caps(seconds=5, answer_bytes=500_000, prompt_bytes=500_000)).ask(QUESTION, number)
+        answer = make(server.url, Caps(seconds=60, answer_bytes=500_000, prompt_bytes=500_000)).ask(QUESTION, number)
     assert isinstance(answer, Silence)
     assert len(server.requests) == 2
     assert all(one.outcome.startswith("not usable") for one in calls(ledger))
