@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
@@ -109,3 +111,22 @@ def test_the_rate_is_that_of_all_the_time_since_the_last_look(ledger: SqlLedger,
     asyncio.run(scaled())
     counted = [rate * (now - before) for (before, _), (now, rate) in pairwise(looked)]
     assert counted == pytest.approx([100.0] * len(counted))
+
+
+def test_the_end_waits_for_no_worker_that_does_not_become_ready(ledger: SqlLedger, workers: Workers) -> None:
+    folder = workers.folder
+    (folder / "ready").unlink()
+    (folder / "serve.py").write_text(f"import os\nopen('pid', 'w').write(str(os.getpid()))\n{WORKER}")
+
+    async def scaled() -> None:
+        crew = Crew(Router(Settings()), workers, Plain(Controller(always(1), SERVED, ONE), print), ledger, print)
+        task = asyncio.create_task(crew.run(Watched(None)))
+        await until(lambda: (folder / "pid").exists() and (folder / "pid").read_text() != "")
+        await stopped(task, crew)
+
+    ended = threading.Thread(target=asyncio.run, args=(scaled(),), daemon=True)
+    ended.start()
+    ended.join(60)
+    assert not ended.is_alive()  # a service has twice that time to become ready
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((folder / "pid").read_text()), 0)

@@ -9,6 +9,7 @@ import asyncio
 import gc
 import signal
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, closing, suppress
@@ -158,6 +159,7 @@ class Crew:
         self._ready: dict[str, server.Server] = {}
         self._coming: set[asyncio.Task[None]] = set()
         self._told = 0
+        self._is_over = threading.Event()
 
     async def run(self, watched: Watched) -> None:
         """Measure each step, decide each third one; the ledger is waited for in a thread, and may fail."""
@@ -180,7 +182,8 @@ class Crew:
             await self._tell()
 
     async def end(self) -> None:
-        """Stop all workers."""
+        """Stop all workers, and wait for none that is still starting."""
+        self._is_over.set()
         for task in list(self._coming):
             task.cancel()
         loop = asyncio.get_running_loop()
@@ -216,7 +219,9 @@ class Crew:
     async def _start(self) -> None:
         loop = asyncio.get_running_loop()
         try:
-            made = await loop.run_in_executor(None, server.start, self._workers.folder, self._workers.python)
+            made = await loop.run_in_executor(
+                None, server.start, self._workers.folder, self._workers.python, self._is_over.is_set
+            )
         except TargetError as error:
             self._say(f"a worker did not start: {error.message}")
             return

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,8 +57,11 @@ def running(service: Path, python: Path) -> Iterator[Server]:
         kill(server)
 
 
-def start(service: Path, python: Path) -> Server:
-    """Start a service and wait until it is ready. Raises TargetError with what it wrote when it is not."""
+def start(service: Path, python: Path, is_given_up: Callable[[], bool] = lambda: False) -> Server:
+    """Start a service and wait until it is ready. Raises TargetError with what it wrote when it is not.
+
+    is_given_up: asked meanwhile; when it says so, the service is ended at once.
+    """
     port = _free_port()
     log = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the server
     process = subprocess.Popen(
@@ -73,7 +76,7 @@ def start(service: Path, python: Path) -> Server:
     )
     server = Server(process, port, log)
     deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
+    while time.monotonic() < deadline and process.poll() is None and not is_given_up():
         try:
             if ask(port, "GET", "/ready")[0] == 200:
                 return server
