@@ -24,7 +24,7 @@ from trimtab.training.scripts.metric import goal_of
 from trimtab.training.scripts.patches import patched
 from trimtab.training.scripts.plan import CURRENT, PatchPlan
 from trimtab.training.scripts.problem import HOLDOUT_SEEDS, Speedup, speeding
-from trimtab.training.scripts.proposing import NAME, describe, first, kind, together
+from trimtab.training.scripts.proposing import NAME, describe, each, first, kind, together
 from trimtab.training.scripts.running import Script
 from trimtab.views import decision_view
 
@@ -59,7 +59,7 @@ def speedup(order: Order, more: Proposer | None = None) -> StageResult:
     with open_bench("speedup", Edits) as bench:
         problem, notes = speeding(script, cache=bench.store / "cache", goal=order.goal, tolerance=order.tolerance)
         one_run = problem.reference(0).spent.cpu_seconds
-        members = [Rules(NAME, first), *([more] if more is not None else [])]
+        members = [Rules(NAME, first), Rules(NAME, each), *([more] if more is not None else [])]
         decision = optimize(
             problem,
             Portfolio(*members, derived=Derived(NAME, together), language=bench.language),

@@ -1,4 +1,4 @@
-"""Proposes versions of a script: all known patches together, each alone, then those that helped, together."""
+"""Proposes versions of a script: all known patches together, then each left out or alone, then those that helped."""
 
 from __future__ import annotations
 
@@ -10,46 +10,82 @@ from trimtab.training.scripts.patches import KNOWN, is_exact
 from trimtab.training.scripts.plan import PatchPlan
 
 NAME = "patches"
-LEAST = 0.02  # of the CPU time: a patch that brings less alone is left out of the sum
+LEAST = 0.02  # of the CPU time: a patch that brings less is left out of the sum
+WORTH = 0.2  # of the CPU time: where all together save so much, patches are told apart by leaving them out
 RIVALS = (("one-thread", "half-the-threads"), ("one-job", "jobs-outside-only"))  # of each, one at a time
 
 
 def first(brief: Brief[Any]) -> list[Proposal[PatchPlan]]:
-    """Patches that change this script, as the evidence names them: all together, then each alone."""
-    facts: Any = brief.evidence.facts
-    names = [name for name in KNOWN if name in facts.get("patches", {})]
+    """Patches that change this script, as the evidence names them: all, and all that leave the result as it is."""
+    names, whole = _named(brief), _whole(brief)
     exact = tuple(name for name in names if KNOWN[name].is_exact)
-    found = [Proposal(PatchPlan((name,)), NAME, KNOWN[name].why) for name in names]
-    safe = without_rivals(names)
-    if len(safe) > 1:
-        found.insert(0, Proposal(PatchPlan(safe), NAME, "all that apply"))
-    if len(exact) > 1 and exact != safe:
-        found.insert(1, Proposal(PatchPlan(exact), NAME, "all that leave the result as it is"))
+    found = [Proposal(PatchPlan(whole), NAME, "all that apply")] if len(whole) > 1 else []
+    if len(exact) > 1 and exact != whole:
+        found.append(Proposal(PatchPlan(exact), NAME, "all that leave the result as it is"))
     return found
 
 
+def each(brief: Brief[Any]) -> list[Proposal[PatchPlan]]:
+    """One by one: left out of all where all together help much, since runs are cheap then; else each alone."""
+    whole = _whole(brief)
+    if _saved(brief, whole) < WORTH:
+        return [Proposal(PatchPlan((name,)), NAME, KNOWN[name].why) for name in _named(brief)]
+    left_out = [Proposal(PatchPlan(_without(whole, name)), NAME, f"all but {name}") for name in whole]
+    rivals = [name for name in _named(brief) if name not in whole]
+    return left_out + [Proposal(PatchPlan(_instead(whole, name)), NAME, KNOWN[name].why) for name in rivals]
+
+
 def together(brief: Brief[Any]) -> list[Proposal[PatchPlan]]:
-    """The patches that helped alone, best first, all of them and the best two."""
-    helped = sorted(
-        (
-            (one.verdict.gain.mid, one.proposal.plan.patches[0])
-            for one in brief.history
-            if isinstance(one.verdict, Comparison)
-            and one.verdict.ruling != "unsafe"
-            and len(one.proposal.plan.patches) == 1
-            and not one.proposal.plan.edits
-            and one.verdict.gain.mid > LEAST
-        ),
-        reverse=True,
-    )
-    names = [name for _, name in helped]
-    plans = [without_rivals([name for name in KNOWN if name in some]) for some in (names, names[:2])]
+    """What is worth keeping of all; or what helped alone, all of it and the best two. With edits that helped, too."""
+    if _saved(brief, _whole(brief)) >= WORTH:
+        plans, why = [_worth_keeping(brief)], "all that each save something"
+    else:
+        names = sorted((name for name in _named(brief) if _saved(brief, (name,)) > LEAST),
+                       key=lambda name: -_saved(brief, (name,)))  # fmt: skip
+        plans = [without_rivals([name for name in KNOWN if name in some]) for some in (names, names[:2])]
+        why = "those that helped alone"
     edits = [one.proposal.plan for one in brief.history if one.proposal.plan.edits and _gained(one.verdict)]
-    found = [
-        Proposal(PatchPlan(plan), NAME, "those that helped alone") for plan in dict.fromkeys(plans) if len(plan) > 1
-    ]
+    found = [Proposal(PatchPlan(plan), NAME, why) for plan in dict.fromkeys(plans) if plan]
     both = [PatchPlan(plans[0], one.edits) for one in edits[:2] if plans[0]]
     return found + [Proposal(one, NAME, "an edit that helped, with the patches that did") for one in both]
+
+
+def _named(brief: Brief[Any]) -> list[str]:
+    facts: Any = brief.evidence.facts
+    return [name for name in KNOWN if name in facts.get("patches", {})]
+
+
+def _whole(brief: Brief[Any]) -> tuple[str, ...]:
+    return without_rivals(_named(brief))
+
+
+def _without(whole: Sequence[str], name: str) -> tuple[str, ...]:
+    return tuple(one for one in whole if one != name)
+
+
+def _instead(whole: Sequence[str], name: str) -> tuple[str, ...]:
+    """With a patch in the place of its rival."""
+    return tuple(name if any({name, one} <= set(pair) for pair in RIVALS) else one for one in whole)
+
+
+def _worth_keeping(brief: Brief[Any]) -> tuple[str, ...]:
+    """All patches but those without which it costs no more; one whose rival saves more gives way to it."""
+    whole = kept = _whole(brief)
+    cost = 1.0 - _saved(brief, whole)
+    for name in _named(brief):
+        if name not in whole and 1.0 - _saved(brief, _instead(whole, name)) < cost * (1.0 - LEAST):
+            kept = _instead(kept, name)
+    spare = [name for name in whole if 1.0 - _saved(brief, _without(whole, name)) <= cost * (1.0 + LEAST)]
+    return tuple(name for name in kept if name not in spare)
+
+
+def _saved(brief: Brief[Any], patches: Sequence[str]) -> float:
+    """The share of the CPU time that patches saved; below any where they were not tried, or not safe."""
+    for one in brief.history:
+        plan, verdict = one.proposal.plan, one.verdict
+        if plan.patches == tuple(patches) and not plan.edits and isinstance(verdict, Comparison):
+            return verdict.gain.mid if verdict.ruling != "unsafe" else float("-inf")
+    return float("-inf")
 
 
 def without_rivals(names: Sequence[str]) -> tuple[str, ...]:
