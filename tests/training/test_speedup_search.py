@@ -74,3 +74,8 @@ def test_where_all_together_are_unsafe_or_save_little_each_is_tried_alone(
 
 def test_one_patch_alone_is_tried() -> None:
     assert list(tried({"load-once": 0.5})) == [("load-once",)]
+
+
+def test_where_all_together_are_unsafe_those_that_leave_the_result_as_it_is_are_tried_together() -> None:
+    prices = {"one-thread": 0.5, "load-once": 0.9, "no-gradients-in-evaluation": 0.9}
+    assert ("load-once", "no-gradients-in-evaluation") in tried(prices, "one-thread")

@@ -16,23 +16,21 @@ RIVALS = (("one-thread", "half-the-threads"), ("one-job", "jobs-outside-only")) 
 
 
 def first(brief: Brief[Any]) -> list[Proposal[PatchPlan]]:
-    """Patches that change this script, as the evidence names them: all, and all that leave the result as it is."""
-    names, whole = _named(brief), _whole(brief)
-    exact = tuple(name for name in names if KNOWN[name].is_exact)
-    found = [Proposal(PatchPlan(whole), NAME, "all that apply")] if len(whole) > 1 else []
-    if len(exact) > 1 and exact != whole:
-        found.append(Proposal(PatchPlan(exact), NAME, "all that leave the result as it is"))
-    return found
+    """All patches that change this script, as the evidence names them, together."""
+    whole = _whole(brief)
+    return [Proposal(PatchPlan(whole), NAME, "all that apply")] if len(whole) > 1 else []
 
 
 def each(brief: Brief[Any]) -> list[Proposal[PatchPlan]]:
     """One by one: left out of all where all together help much, since runs are cheap then; else each alone."""
-    whole = _whole(brief)
-    if _saved(brief, whole) < WORTH:
-        return [Proposal(PatchPlan((name,)), NAME, KNOWN[name].why) for name in _named(brief)]
-    left_out = [Proposal(PatchPlan(_without(whole, name)), NAME, f"all but {name}") for name in whole]
-    rivals = [name for name in _named(brief) if name not in whole]
-    return left_out + [Proposal(PatchPlan(_instead(whole, name)), NAME, KNOWN[name].why) for name in rivals]
+    names, whole = _named(brief), _whole(brief)
+    if _saved(brief, whole) >= WORTH:
+        left_out = [Proposal(PatchPlan(_without(whole, name)), NAME, f"all but {name}") for name in whole]
+        rivals = [name for name in names if name not in whole]
+        return left_out + [Proposal(PatchPlan(_instead(whole, name)), NAME, KNOWN[name].why) for name in rivals]
+    exact = tuple(name for name in names if KNOWN[name].is_exact)
+    safe = [Proposal(PatchPlan(exact), NAME, "all that leave the result as it is")] if len(exact) > 1 else []
+    return safe + [Proposal(PatchPlan((name,)), NAME, KNOWN[name].why) for name in names]
 
 
 def together(brief: Brief[Any]) -> list[Proposal[PatchPlan]]:
