@@ -223,7 +223,9 @@ def summary(state: str, rows: list[dict[str, Any]]) -> str:
 
 
 def is_harmful(one: dict[str, Any]) -> bool:
-    """Whether the version, run again on other seeds, costs more or comes out worse."""
+    """Whether the version, run again on other seeds, costs more or comes out worse; what was left as it is, cannot."""
+    if one["chosen"] == "as it is":
+        return False
     sign = 1 if METRICS[one["script"]] in ("loss", "rmse") else -1
     worse = sign * (one["metric"] - one["metric_before"]) / abs(one["metric_before"])
     return bool(one["cpu"] > HARM_CPU or one["wall"] > HARM_WALL or worse > HARM_METRIC)
