@@ -17,8 +17,11 @@ from trimtab.training.scripts.proposing import NAME, each, first, together
 Tried = dict[tuple[str, ...], float]
 
 
-def tried(prices: Mapping[str, float], unsafe: str = "") -> Tried:
-    """Every version that is tried, in order, and its cost: the product of what its patches leave of it."""
+def tried(prices: Mapping[str, float], unsafe: str = "", either: tuple[str, ...] = ()) -> Tried:
+    """Every version that is tried, in order, and its cost: the product of what its patches leave of it.
+
+    either: patches that do the same, so that only the first of them that is there counts.
+    """
     members = Portfolio(Rules(NAME, first), Rules(NAME, each), derived=Derived(NAME, together))
     evidence = Evidence({"patches": dict.fromkeys(prices, "why")}, "train.py", datetime.now(UTC))
     history: tuple[Trial[PatchPlan], ...] = ()
@@ -27,11 +30,12 @@ def tried(prices: Mapping[str, float], unsafe: str = "") -> Tried:
         proposals = members.propose(brief)
         if not proposals:
             return {one.proposal.plan.patches: one.verdict.metrics["cost"] for one in history}  # type: ignore[union-attr]
-        history += tuple(Trial(one, judged(one, prices, unsafe)) for one in proposals)
+        history += tuple(Trial(one, judged(one, prices, unsafe, either)) for one in proposals)
 
 
-def judged(one: Proposal[PatchPlan], prices: Mapping[str, float], unsafe: str) -> Comparison:
-    cost = math.prod(prices[name] for name in one.plan.patches)
+def judged(one: Proposal[PatchPlan], prices: Mapping[str, float], unsafe: str, either: tuple[str, ...]) -> Comparison:
+    again = [name for name in one.plan.patches if name in either][1:]
+    cost = math.prod(prices[name] for name in one.plan.patches if name not in again)
     ruling = "unsafe" if unsafe in one.plan.patches else "better"
     return Comparison(ruling, "", Interval(1 - cost, 1 - cost, 1 - cost), {"cost": cost}, {}, "run")  # type: ignore[arg-type]
 
@@ -79,3 +83,9 @@ def test_one_patch_alone_is_tried() -> None:
 def test_where_all_together_are_unsafe_those_that_leave_the_result_as_it_is_are_tried_together() -> None:
     prices = {"one-thread": 0.5, "load-once": 0.9, "no-gradients-in-evaluation": 0.9}
     assert ("load-once", "no-gradients-in-evaluation") in tried(prices, "one-thread")
+
+
+def test_of_two_patches_that_do_the_same_one_is_kept() -> None:
+    prices = {"one-thread": 0.2, "one-job": 0.2, "load-once": 0.5, "fused-optimizer": 1.0}
+    made = tried(prices, either=("one-thread", "one-job"))
+    assert best(made) == ("one-job", "load-once")

@@ -67,14 +67,31 @@ def _instead(whole: Sequence[str], name: str) -> tuple[str, ...]:
 
 
 def _worth_keeping(brief: Brief[Any]) -> tuple[str, ...]:
-    """All patches but those without which it costs no more; one whose rival saves more gives way to it."""
+    """All patches but those without which it costs no more; one whose rival saves more gives way to it.
+
+    Without all of those at once, unless that was tried and costs more, as where two do the same: then one by one.
+    """
     whole = kept = _whole(brief)
     cost = 1.0 - _saved(brief, whole)
     for name in _named(brief):
         if name not in whole and 1.0 - _saved(brief, _instead(whole, name)) < cost * (1.0 - LEAST):
             kept = _instead(kept, name)
-    spare = [name for name in whole if 1.0 - _saved(brief, _without(whole, name)) <= cost * (1.0 + LEAST)]
-    return tuple(name for name in kept if name not in spare)
+    most = cost * (1.0 + LEAST)
+    spare = [name for name in whole if name in kept and 1.0 - _saved(brief, _without(whole, name)) <= most]
+    least = tuple(name for name in kept if name not in spare)
+    if least and (not _is_tried(brief, least) or 1.0 - _saved(brief, least) <= most):
+        return least
+    for name in spare:
+        fewer = _without(kept, name)
+        if fewer and not _is_tried(brief, fewer):
+            return fewer
+        if 1.0 - _saved(brief, fewer) <= most:
+            kept = fewer
+    return kept
+
+
+def _is_tried(brief: Brief[Any], patches: Sequence[str]) -> bool:
+    return any(one.proposal.plan == PatchPlan(tuple(patches)) for one in brief.history)
 
 
 def _saved(brief: Brief[Any], patches: Sequence[str]) -> float:
