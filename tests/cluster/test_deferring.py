@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -373,3 +375,15 @@ def test_known_ahead_must_cover_the_series_in_equal_steps(tmp_path: Path) -> Non
     )
     with pytest.raises(InputError, match="steps of 1,800 s"):
         ahead_of(Known(problem.known.series, Source(str(tmp_path / "ahead.csv"))))
+
+
+def test_a_series_that_is_known_ahead_has_rows_of_its_own(tmp_path: Path) -> None:
+    lines = [f"{hour * 3600},GB,{value:.3f}" for hour, value in enumerate(hourly(70))]
+    (tmp_path / "carbon.csv").write_text("\n".join(["second,zone,gco2", *lines]))
+    (tmp_path / "prices.csv").write_text("\n".join(["second,price", *(line.replace("GB,", "") for line in lines)]))
+    asked = ["defer", str(tmp_path / "carbon.csv"), "--rows", "zone=GB", "--ahead", str(tmp_path / "prices.csv")]
+    program = Path(sys.executable).with_name("trimtab")
+    refused = subprocess.run([program, *asked], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (refused.returncode, "prices.csv has no column 'zone'" in refused.stderr) == (2, True)
+    made = subprocess.run([program, *asked, "--ahead-rows", ""], cwd=tmp_path, capture_output=True, check=False)
+    assert made.returncode == 0, made.stderr

@@ -137,8 +137,13 @@ def _columns(source: Source) -> tuple[Series, Series]:
 
 def _picked(table: pa.Table, source: Source) -> pa.Table:
     name, is_there, value = source.rows.partition("=")
-    if not is_there or name not in table.column_names:
+    if not is_there:
         raise InputError(f"rows {source.rows!r}: write column=value", hint=f"{', '.join(table.column_names[:20])}")
+    if name not in table.column_names:
+        raise InputError(
+            f"{source.source} has no column {name!r} to pick rows by",
+            hint=f"it has {', '.join(table.column_names[:20])}",
+        )
     kept = table.filter(pc.equal(table.column(name).cast(pa.string()), value))
     if kept.num_rows == 0:
         known = pc.unique(table.column(name).cast(pa.string())).to_pylist()[:10]

@@ -54,6 +54,7 @@ def defer(
     whole: Annotated[bool, typer.Option("--whole", help="the work must be in one piece")] = False,
     column: Annotated[str, typer.Option(help="of the values, when there are several")] = "",
     rows: Annotated[str, typer.Option(help="column=value: use these rows only, here and in --ahead")] = "",
+    ahead_rows: Annotated[str | None, typer.Option(help="other rows of --ahead; '' for all")] = None,
     ahead: Annotated[Path | None, typer.Option(help="a series published at noon UTC for all of the next day")] = None,
     certificate: Certificate = None,
     as_json: AsJson = False,
@@ -62,7 +63,8 @@ def defer(
     from trimtab.faces.cli import histories
 
     output = histories.Output(None, certificate, as_json)
-    histories.defer(series, (hours, within, whole), (column, rows), ahead, output)
+    beside = None if ahead is None else (ahead, rows if ahead_rows is None else ahead_rows)
+    histories.defer(series, (hours, within, whole), (column, rows), beside, output)
 
 
 @app.command(rich_help_panel=CLUSTER)

@@ -107,16 +107,20 @@ def forecast(trace: Path, hours: float, ahead: Path | None, budget: float, outpu
 
 
 def defer(
-    series: Path, job: tuple[float, float, bool], picked: tuple[str, str], ahead: Path | None, output: Output
+    series: Path,
+    job: tuple[float, float, bool],
+    picked: tuple[str, str],
+    ahead: tuple[Path, str] | None,
+    output: Output,
 ) -> None:
-    """`trimtab defer series.csv`; job: hours of work, within which, in one piece; picked: a column, rows."""
+    """`trimtab defer series.csv`; job: hours, within which, in one piece; picked: column, rows; ahead: file, rows."""
     from trimtab.cluster.deferring.series import Source
     from trimtab.stages.defer import defer_file
 
     (hours, within, is_whole), (column, rows) = job, picked
-    beside = None if ahead is None else Source(str(ahead), "", rows)
+    beside = None if ahead is None else Source(str(ahead[0]), "", ahead[1])
     result = defer_file(Source(str(series), column, rows), hours, within, is_whole=is_whole, ahead=beside)
-    finish(result, [series] if ahead is None else [series, ahead], output)
+    finish(result, [series] if ahead is None else [series, ahead[0]], output)
 
 
 def spot(traces: list[Path], job: tuple[float, float, float, float], output: Output) -> None:
