@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from trimtab.adapters.gpus import Gpus
+from trimtab.adapters.gpus import Gpus, GpuUse
 from trimtab.core.errors import InputError
 from trimtab.hooks.fits import LEAST_SECONDS, EpochTuner, FitTuner, loaders, trainings
 from trimtab.hooks.loaders import hook_loaders
@@ -75,16 +75,34 @@ class FakeNvml:
     nvmlInit = staticmethod(lambda: None)
     nvmlDeviceGetCount = staticmethod(lambda: 2)
     nvmlDeviceGetHandleByIndex = staticmethod(lambda at: at)
-    nvmlDeviceGetComputeRunningProcesses = staticmethod(lambda device: [SimpleNamespace(pid=7 + device)])
+    nvmlDeviceGetMinorNumber = staticmethod(lambda device: device)
+    nvmlDeviceGetMemoryInfo = staticmethod(lambda device: SimpleNamespace(used=5000))
+    nvmlDeviceGetComputeRunningProcesses = staticmethod(
+        lambda device: [SimpleNamespace(pid=7 + device, usedGpuMemory=1000)]
+    )
     nvmlDeviceGetUtilizationRates = staticmethod(lambda device: SimpleNamespace(gpu=40 + 50 * device))
 
 
 def test_only_the_gpus_that_the_job_uses_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", FakeNvml)
-    assert Gpus().busy({7, 100}) == 0.4
-    assert Gpus().busy({100}) is None
+    assert Gpus().use({7, 100}) == GpuUse(1, 0.4, 1000)
+    assert Gpus().use({7, 8}) == GpuUse(2, pytest.approx(0.65), 2000)
+    assert Gpus().use({100}) is None
     monkeypatch.setitem(sys.modules, "pynvml", None)
-    assert Gpus().busy({7}) is None
+    assert Gpus().use({7}) is None
+
+
+def test_in_a_container_open_device_files_tell_whose_a_busy_gpu_is(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", FakeNvml)
+    monkeypatch.setattr(FakeNvml, "nvmlDeviceGetComputeRunningProcesses", staticmethod(lambda device: []))
+    monkeypatch.setattr("trimtab.adapters.gpus.DEVICES", str(tmp_path / "nvidia"))
+    gpus = Gpus()
+    assert gpus.use({os.getpid()}) is None
+    with (tmp_path / "nvidia1").open("w"):
+        assert gpus.use({os.getpid()}) == GpuUse(1, 0.9, 5000)
+        assert Gpus().use({os.getppid()}) is None
 
 
 def test_waiting_for_a_core_is_not_taken_for_idleness() -> None:

@@ -224,7 +224,12 @@ class _Watch:
         return Ended(
             command=(),
             exit_code=code,
-            spent=replace(spent, wall_seconds=time.monotonic() - self._began),
+            spent=replace(
+                spent,
+                wall_seconds=time.monotonic() - self._began,
+                gpu_seconds=self._watched.gpu_seconds,
+                peak_gpu_bytes=self._watched.gpu_memory,
+            ),
             labels=tuple(self._labels),
             heard=self._heard,
             cores=self._cores,
