@@ -12,7 +12,11 @@ from trimtab.training.scripts.plan import PatchPlan
 NAME = "patches"
 LEAST = 0.02  # of the CPU time: a patch that brings less is left out of the sum
 WORTH = 0.2  # of the CPU time: where all together save so much, patches are told apart by leaving them out
-RIVALS = (("one-thread", "half-the-threads"), ("one-job", "jobs-outside-only"))  # of each, one at a time
+RIVALS = (
+    ("one-thread", "half-the-threads"),
+    ("one-job", "jobs-outside-only"),
+    ("loader-in-process", "loader-workers"),
+)  # of each, one at a time
 
 
 def first(brief: Brief[Any]) -> list[Proposal[PatchPlan]]:
