@@ -27,7 +27,8 @@ from trimtab.proposers.enough import Enough
 from trimtab.proposers.rules import Rules
 from trimtab.stages.tuner import Tuner
 from trimtab.training.selection.fits import MOST_MODELS, Fits
-from trimtab.training.selection.fitting import Pool
+from trimtab.training.selection.fitting import Pool, Request, Rows
+from trimtab.training.selection.fitting import train as trained
 from trimtab.training.selection.folds import Layout, folds_from, folds_of
 from trimtab.training.selection.given import Wishes, given
 from trimtab.training.selection.memory import predicted_bytes, require_memory, threads_for
@@ -372,3 +373,22 @@ def test_models_that_err_differently_are_taken_together() -> None:
     assert ours < sum(theirs) / 2
     again = pickle.loads(pickle.dumps(tuner))
     assert np.array_equal(again.predict_proba(x), tuner.predict_proba(x))
+
+
+def test_a_target_of_amounts_is_learned_by_its_logarithm_where_that_errs_less() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(1500, 6))
+    prices = np.exp(x @ [0.8, 0.6, 0.5, 0.4, 0.3, 0.0] + rng.normal(0, 0.3, 1500))
+    tuner = quick(trials=8).fit(x[:1000], prices[:1000])
+    assert any(one.target == "log" for one in tuner.plan_.members)
+    again = pickle.loads(pickle.dumps(tuner)).predict(x[1000:])
+    assert np.array_equal(again, tuner.predict(x[1000:]))
+    plain = quick(trials=8).fit(x[:1000], prices[:1000] - 1)  # of what may be below zero, there is no logarithm
+    assert all(one.target == "plain" for one in plain.plan_.members)
+    assert np.mean((again - prices[1000:]) ** 2) < np.mean((plain.predict(x[1000:]) + 1 - prices[1000:]) ** 2)
+
+
+def test_no_logarithm_is_taken_of_what_is_not_above_zero() -> None:
+    made = given(np.arange(400.0).reshape(200, 2), np.arange(200.0), None, "regression", Wishes())
+    with pytest.raises(ValueError, match="above zero"):
+        trained(Rows.of(made.rows), Request(ModelPlan(target="log"), "rmse"))

@@ -1,4 +1,4 @@
-"""Several models as one, whose raw score is the mean of theirs."""
+"""Several models as one, whose raw score is the mean of theirs; and one that was taught logarithms."""
 
 from __future__ import annotations
 
@@ -37,6 +37,17 @@ class Blend:
             for one in self.parts
         ]
         return mean_prediction(found, self.task, self.weights)
+
+
+@dataclass(frozen=True)
+class Exponential:
+    """A booster that was taught the logarithm of a target, as scikit-learn shows a regression."""
+
+    booster: Any
+
+    def predict(self, data: Any) -> npt.NDArray[np.float64]:
+        """Values of the target, as (n,)."""
+        return np.asarray(np.exp(self.booster.predict(data, num_threads=1)))
 
 
 def blended(models: Sequence[Any], task: Task) -> Any:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trimtab.adapters.models.artifact import Estimator, Fitted
-from trimtab.adapters.models.blend import blended
+from trimtab.adapters.models.blend import Exponential, blended
 from trimtab.adapters.models.boosting import Training, dataset, fit_dataset
 from trimtab.adapters.models.current import fit_current
 from trimtab.adapters.models.encoding import Encoding, Matrix
@@ -75,12 +75,13 @@ class Rows:
         """The encoded rows."""
         return self._pool.x if self.is_whole else self._pool.x[self._places]
 
-    def _bin(self, max_bin: int, is_native: bool, start: int, stop: int) -> Any:
+    def _bin(self, max_bin: int, is_native: bool, start: int, stop: int, is_log: bool = False) -> Any:
         """The rows from start to before stop as a LightGBM data set. None may change it."""
         whole = self._pool.binned(max_bin, is_native)
-        if self.is_whole and (start, stop) == (0, len(self.dataset)):
+        if self.is_whole and (start, stop) == (0, len(self.dataset)) and not is_log:
             return whole
-        return whole.subset(self._places[start:stop], params=_shared(max_bin)).construct()
+        made = whole.subset(self._places[start:stop], params=_shared(max_bin)).construct()
+        return made.set_label(np.log(self.dataset.y[start:stop])) if is_log else made
 
 
 def query_sizes(rows: Dataset) -> list[int] | None:
@@ -172,11 +173,14 @@ def _boost(rows: Rows, request: Request, rounds: int) -> tuple[Any, int]:
         most_cpu_seconds=request.most_cpu_seconds,
     )
     cut = len(rows.dataset) - tail
-    grid = plan.max_bin, plan.categories != "ranks"
-    binned = rows.binned(*grid, 0, cut)
-    valid = rows.binned(*grid, cut, len(rows.dataset)) if tail else None
+    grid, is_log = (plan.max_bin, plan.categories != "ranks"), plan.target == "log"
+    if is_log and (rows.dataset.task != "regression" or rows.dataset.y.min() <= 0):
+        raise ValueError("logarithms are of values above zero only")
+    binned = rows.binned(*grid, 0, cut, is_log)
+    valid = rows.binned(*grid, cut, len(rows.dataset), is_log) if tail else None
     booster = fit_dataset(binned, training, valid=valid)
-    return booster, int(booster.best_iteration if tail else booster.current_iteration())
+    count = int(booster.best_iteration if tail else booster.current_iteration())
+    return Estimator(Exponential(booster), rows.dataset.task) if is_log else booster, count
 
 
 def _most_rounds(plan: ModelPlan, rate: float, tail: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from trimtab.core.space import Choice, Float, Int, When
 
@@ -34,6 +34,8 @@ class ModelPlan:
     # Where a column is split: at the best place, or at one drawn at random, as extremely randomised trees do.
     splits: Annotated[str, Choice("best", "random"), BOOSTED] = "best"
     strength: Annotated[float, Float(1e-3, 100.0, log=True), When("family", "linear")] = 1.0
+    # What is learned: the target, or its logarithm, where it is above zero. No knob of a search: `twins` proposes it.
+    target: Literal["plain", "log"] = "plain"
     # Plans whose predictions are averaged with this one's: a blend of what was found. Boosted ones share one booster.
     others: tuple[ModelPlan, ...] = ()
 

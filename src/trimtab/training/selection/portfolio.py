@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import importlib.resources
 import json
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -56,6 +57,24 @@ def refinements(brief: Brief[Any]) -> Sequence[Proposal[ModelPlan]]:
         if plan not in known:
             return [Proposal(plan, "refine", name)]
     return ()
+
+
+def twins(brief: Brief[Any]) -> Sequence[Proposal[ModelPlan]]:
+    """The best boosted model so far, taught the target's logarithm; another one only where the last one helped.
+
+    Even where it errs as much, it errs elsewhere: its mean with a plain one errs less.
+    """
+    gains = {one.proposal.plan: gain for gain, one in _full(brief)}
+    tried = [one.proposal.plan for one in brief.history if one.proposal.plan.target == "log"]
+    if len(gains) < LEAST_FITS or (tried and not _helped(tried[-1], gains)):
+        return ()
+    best = next(iter(gains))
+    twin = replace(best, target="log")
+    return () if twin in tried else [Proposal(twin, "log", "its errors are shares of the target, not amounts")]
+
+
+def _helped(twin: ModelPlan, gains: Mapping[ModelPlan, float]) -> bool:
+    return gains.get(twin, -math.inf) > gains.get(replace(twin, target="plain"), math.inf)
 
 
 def _within(values: dict[str, Any]) -> dict[str, Any]:
