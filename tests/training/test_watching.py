@@ -682,6 +682,18 @@ def test_batches_stay_where_two_optimizers_take_turns() -> None:
     assert (one.param_groups[0]["lr"], other.param_groups[0]["lr"]) == (0.1, 0.2)
 
 
+def test_a_batch_is_not_tried_that_may_not_fit_on_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda = SimpleNamespace(
+        is_available=lambda: True, is_initialized=lambda: True, max_memory_reserved=lambda: 20 << 30,
+        memory_reserved=lambda: 20 << 30, mem_get_info=lambda: (60 << 30, 80 << 30),
+    )  # fmt: skip
+    control = Batches(64, 1024)
+    control.noise.looks = 10
+    assert control.choices(64) == [128, 256, 512]
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
+    assert control.choices(64) == [128]  # four times 20 GiB are all there is
+
+
 def test_the_noise_scale_is_estimated_from_pairs_of_gradients() -> None:
     torch = pytest.importorskip("torch")
     torch.manual_seed(0)
