@@ -16,7 +16,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from trimtab.adapters.cgroups import ROOT
 from trimtab.adapters.gpus import Gpus, GpuUse
+from trimtab.adapters.own_group import PREFIX, OwnGroup, own_group, read_weight, write_weight
 from trimtab.core.errors import InputError
 from trimtab.hooks.fits import LEAST_SECONDS, EpochTuner, FitTuner, loaders, trainings
 from trimtab.hooks.loaders import hook_loaders
@@ -398,9 +400,70 @@ def test_a_job_that_waits_for_cores_tries_the_priority_that_it_may_have(
     assert [(one.what, one.before, one.after) for one in ended.heard.changes][:1] == [("niceness", own, own - 5)]
 
 
+def test_a_job_that_waits_for_cores_tries_the_weight_that_it_may_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_group_of_memory: None
+) -> None:
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
+    enough = tmp_path / "enough"
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2 * (os.cpu_count() or 1))]
+    try:
+        ended = watched(
+            tmp_path,
+            LONG,
+            str(enough),
+            weight=1000,
+            on_change=lambda _: enough.touch(),
+            on_look=lambda now: now.seconds > 60 and enough.touch(),
+        )
+    finally:
+        for one in busy:
+            one.kill()
+            one.wait()
+    assert [(one.what, one.before, one.after) for one in ended.heard.changes][:1] == [("cpu weight", 100, 1000)]
+
+
+def test_the_kernel_keeps_the_memory_that_a_job_was_given(tmp_path: Path, own_group_of_memory: None) -> None:
+    grows = "import sys\nheld = bytearray(300 << 20)\nprint(len(held))\n"  # at once: no look comes in time
+    told = watch_command(
+        [sys.executable, "-c", grows], Orders(memory=200 << 20), folder=tmp_path, retries=1, say=(said := []).append
+    )
+    assert told.ended.is_too_large
+    assert "once more, with 300 MiB" in said[0]
+    fits = watch_command([sys.executable, "-c", grows], Orders(memory=400 << 20), folder=tmp_path)
+    assert (fits.ended.exit_code, fits.ended.is_too_large) == (0, False)
+    assert not [one for base in ROOT.glob("*") for one in base.rglob(f"{PREFIX}{os.getpid()}")]
+
+
+@pytest.fixture
+def own_group_of_memory() -> None:
+    group = own_group("memory", "cpu")
+    if group is None:
+        pytest.skip("no control group can be made here")
+    group.remove()
+
+
+def test_a_version_2_group_is_limited_weighed_and_told_of(tmp_path: Path) -> None:
+    folder = tmp_path / "job"
+    folder.mkdir()
+    for name, text in (("cpu.weight", "100"), ("memory.max", "max"), ("memory.events", "low 0\noom_kill 1\n")):
+        (folder / name).write_text(text)
+    group = OwnGroup({"cpu": folder, "memory": folder})
+    assert group.killed() == 0  # that one was another's
+    (folder / "memory.events").write_text("low 0\noom_kill 3\n")
+    assert group.killed() == 2
+    group.limit_memory(1000)
+    assert (folder / "memory.max").read_text() == "1000"
+    write_weight(group.weight, 400)
+    assert read_weight(group.weight) == 400
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
+        (["--weight", "100", "--", "true"], "the usual one is 100"),
+        (["--weight", "20000", "--", "true"], "up to 10,000"),
+        (["--weight", "400", "--pid", "1"], "only looked at"),
+        (["--weight", "400", "--nice", "-5", "--", "true"], "do the same"),
         (["--nice", "-5", "--pid", "1"], "only looked at"),
         (["--nice", "-5", "--no-act", "--", "true"], "only looked at"),
         (["--nice", "19", "--", "true"], "niceness 19"),

@@ -46,6 +46,7 @@ class Wish:
     folder: Path
     acts: bool
     niceness: int | None
+    weight: int | None
     memory: int | None
     retries: int
 
@@ -64,7 +65,9 @@ def watch(wish: Wish, shown: Shown) -> int:
             views.append(_Stream(_opened(stack, shown.stream)).show)
         if shown.metrics_port is not None:
             views.append(_served(stack, shown.metrics_port).show)
-        orders = Orders(wish.acts, wish.niceness, wish.memory, log, lambda moment: _each(views, moment), _say_change)
+        orders = Orders(
+            wish.acts, wish.niceness, wish.weight, wish.memory, log, lambda moment: _each(views, moment), _say_change
+        )
         told = _watched(wish, orders)
     if shown.as_json:
         print_json({"command": "watch", **_json(told)})
