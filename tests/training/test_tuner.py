@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ from trimtab.training.selection.folds import Layout, folds_from, folds_of
 from trimtab.training.selection.given import Wishes, given
 from trimtab.training.selection.memory import predicted_bytes, require_memory, threads_for
 from trimtab.training.selection.plan import DEFAULT, ModelPlan
+from trimtab.training.selection.portfolio import BLENDS, TWINS, twins
 
 Array = npt.NDArray[Any]
 
@@ -327,9 +329,12 @@ def brief(gains: list[float], by: str = "portfolio") -> Brief[ModelPlan]:
         verdict = Comparison("better", "", Interval(gain - 0.2, gain, gain + 0.2), {}, {}, "run", samples=10)
         return Trial(Proposal(ModelPlan(), by), verdict)
 
-    seen = Evidence({}, "", pd.Timestamp("2024-01-01").to_pydatetime())
-    history = tuple(map(trial, gains))
-    return Brief("", ModelPlan, DEFAULT, Objective("score", "max"), seen, history, Spend(cpu_seconds=1.0))
+    return brief_of(*map(trial, gains))
+
+
+def brief_of(*trials: Trial[ModelPlan]) -> Brief[ModelPlan]:
+    seen = Evidence({}, "", datetime.now(UTC))
+    return Brief("", ModelPlan, DEFAULT, Objective("score", "max"), seen, trials, Spend(cpu_seconds=1.0))
 
 
 def test_a_search_ends_when_more_plans_promise_less_than_the_noise() -> None:
@@ -386,6 +391,29 @@ def test_a_target_of_amounts_is_learned_by_its_logarithm_where_that_errs_less() 
     plain = quick(trials=8).fit(x[:1000], prices[:1000] - 1)  # of what may be below zero, there is no logarithm
     assert all(one.target == "plain" for one in plain.plan_.members)
     assert np.mean((again - prices[1000:]) ** 2) < np.mean((plain.predict(x[1000:]) + 1 - prices[1000:]) ** 2)
+
+
+def test_twins_go_on_while_they_help_and_no_further() -> None:
+    one, two, three = ModelPlan(), ModelPlan(leaves=63), ModelPlan(leaves=15)
+
+    def brief(*gains: tuple[ModelPlan, float, str]) -> Brief[ModelPlan]:
+        trials = [
+            Trial(Proposal(plan, by), Comparison("better", "", Interval(gain, gain, gain), {}, {}, "run", samples=20))
+            for plan, gain, by in gains
+        ]
+        return brief_of(*trials)
+
+    found = [(one, 1.0, "portfolio"), (two, 2.0, "portfolio")]
+    twin = replace(two, target="log")
+    assert [proposal.plan for proposal in twins(brief(*found))] == [twin]
+    helped = [*found, (twin, 3.0, TWINS), (replace(twin, others=(two,)), 4.0, BLENDS), (three, 5.0, "search")]
+    assert [proposal.plan for proposal in twins(brief(*helped))] == [replace(three, target="log")]
+    assert twins(brief(*found, (twin, 1.5, TWINS), (three, 5.0, "search"))) == ()
+
+
+def test_the_last_trial_takes_no_blend_away() -> None:
+    both = Rules("both", lambda brief: [Proposal(ModelPlan(), "log"), Proposal(ModelPlan(leaves=63), BLENDS)])
+    assert [one.by for one in Enough(both, most=1, free={BLENDS}).propose(brief_of())] == ["log", BLENDS]
 
 
 def test_no_logarithm_is_taken_of_what_is_not_above_zero() -> None:

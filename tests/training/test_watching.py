@@ -16,9 +16,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from trimtab.adapters.cgroups import ROOT
+from trimtab.adapters.cgroups import OWN, ROOT
 from trimtab.adapters.gpus import Gpus, GpuUse
-from trimtab.adapters.own_group import PREFIX, OwnGroup, own_group, read_weight, write_weight
+from trimtab.adapters.own_group import OwnGroup, own_group, read_weight, write_weight
 from trimtab.core.errors import InputError
 from trimtab.hooks.fits import LEAST_SECONDS, EpochTuner, FitTuner, loaders, trainings
 from trimtab.hooks.loaders import hook_loaders
@@ -100,11 +100,25 @@ def test_in_a_container_open_device_files_tell_whose_a_busy_gpu_is(
     monkeypatch.setitem(sys.modules, "pynvml", FakeNvml)
     monkeypatch.setattr(FakeNvml, "nvmlDeviceGetComputeRunningProcesses", staticmethod(lambda device: []))
     monkeypatch.setattr("trimtab.adapters.gpus.DEVICES", str(tmp_path / "nvidia"))
+    monkeypatch.setattr("trimtab.adapters.gpus.in_container", lambda: True)
     gpus = Gpus()
     assert gpus.use({os.getpid()}) is None
     with (tmp_path / "nvidia1").open("w"):
         assert gpus.use({os.getpid()}) == GpuUse(1, 0.9, 5000)
         assert Gpus().use({os.getppid()}) is None
+        monkeypatch.setattr("trimtab.adapters.gpus.in_container", lambda: False)
+        assert Gpus().use({os.getpid()}) is None  # there the driver names who computes
+    monkeypatch.setattr("trimtab.adapters.gpus.in_container", lambda: True)
+    assert gpus.use({os.getpid()}) is None  # it has let go
+
+
+def test_a_gpu_whose_share_is_not_told_is_held_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(device: int) -> None:
+        raise FakeNvml.NVMLError
+
+    monkeypatch.setitem(sys.modules, "pynvml", FakeNvml)
+    monkeypatch.setattr(FakeNvml, "nvmlDeviceGetUtilizationRates", staticmethod(refuse))
+    assert Gpus().use({7}) == GpuUse(1, None, 1000)
 
 
 def test_waiting_for_a_core_is_not_taken_for_idleness() -> None:
@@ -431,26 +445,41 @@ def test_the_kernel_keeps_the_memory_that_a_job_was_given(tmp_path: Path, own_gr
     assert "once more, with 300 MiB" in said[0]
     fits = watch_command([sys.executable, "-c", grows], Orders(memory=400 << 20), folder=tmp_path)
     assert (fits.ended.exit_code, fits.ended.is_too_large) == (0, False)
-    assert not [one for base in ROOT.glob("*") for one in base.rglob(f"{PREFIX}{os.getpid()}")]
+    assert not [one for base in ROOT.glob("*") for one in base.rglob(f"{OWN}{os.getpid()}-*")]
+
+
+def test_what_a_job_left_in_its_group_does_not_eat_the_memory_of_the_next_try(
+    tmp_path: Path, own_group_of_memory: None
+) -> None:
+    grows = """
+        import subprocess, sys
+        subprocess.Popen([sys.executable, "-c", "import time; x = bytearray(50 << 20); time.sleep(600)"])
+        print(len(bytearray(300 << 20)))
+    """
+    command = [sys.executable, "-c", textwrap.dedent(grows)]
+    told = watch_command(command, Orders(memory=250 << 20), folder=tmp_path, retries=1)
+    assert (told.ended.exit_code, told.ended.is_too_large) == (0, False)
+    subprocess.run(["pkill", "-f", "bytearray.50 << 20.; time.sleep.600."], check=True)
 
 
 @pytest.fixture
 def own_group_of_memory() -> None:
-    group = own_group("memory", "cpu")
-    if group is None:
-        pytest.skip("no control group can be made here")
-    group.remove()
+    for name in ("memory", "cpu"):
+        group = own_group(name)
+        if group is None:
+            pytest.skip("no control group can be made here")
+        group.remove()
 
 
 def test_a_version_2_group_is_limited_weighed_and_told_of(tmp_path: Path) -> None:
     folder = tmp_path / "job"
     folder.mkdir()
-    for name, text in (("cpu.weight", "100"), ("memory.max", "max"), ("memory.events", "low 0\noom_kill 1\n")):
+    for name, text in (("cpu.weight", "100"), ("memory.max", "max"), ("memory.events", "oom 0\noom_kill 1\n")):
         (folder / name).write_text(text)
-    group = OwnGroup({"cpu": folder, "memory": folder})
-    assert group.killed() == 0  # that one was another's
-    (folder / "memory.events").write_text("low 0\noom_kill 3\n")
-    assert group.killed() == 2
+    group = OwnGroup(folder)
+    assert not group.ran_out()  # a limit further up was met
+    (folder / "memory.events").write_text("oom 1\noom_kill 1\n")
+    assert group.ran_out()
     group.limit_memory(1000)
     assert (folder / "memory.max").read_text() == "1000"
     write_weight(group.weight, 400)

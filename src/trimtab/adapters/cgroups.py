@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path("/sys/fs/cgroup")
+OWN = "trimtab-"  # and a number: groups that we made for a job
 UNLIMITED = 2**60  # version 1 writes a huge number where there is no limit
 
 
@@ -19,7 +20,7 @@ class Allowance:
     """Limits of a process (None: none), and counts since they were set up.
 
     cores: of the CPU quota; memory_bytes: the limit, memory_used: of it, page cache included; throttled_seconds: lost
-    to the quota; memory_hits: how often the memory limit was met.
+    to the quota; memory_hits: how often the memory limit was met (not one of our own, which page cache meets as well).
     """
 
     cores: float | None = None
@@ -61,12 +62,12 @@ class Groups:
             found = _number(one / "memory.limit_in_bytes")
             if found is not None and found < UNLIMITED and (limit is None or found < limit):
                 limit, used = found, _number(one / "memory.usage_in_bytes") or 0
-                hits = _number(one / "memory.failcnt") or 0
+                hits = 0 if one.name.startswith(OWN) else _number(one / "memory.failcnt") or 0
         for one in self._unified:
             found = _number(one / "memory.max")
             if found is not None and (limit is None or found < limit):
                 limit, used = found, _number(one / "memory.current") or 0
-                hits = fields_of(one / "memory.events").get("max", 0)
+                hits = 0 if one.name.startswith(OWN) else fields_of(one / "memory.events").get("max", 0)
         return limit, used, hits
 
 

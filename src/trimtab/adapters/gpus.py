@@ -6,18 +6,23 @@ import os
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from glob import glob
 from pathlib import Path
 from typing import Any
 
 DEVICES = "/dev/nvidia"  # and a number
+FIRST_NAMESPACE = "pid:[4026531836]"  # the kernel's PROC_PID_INIT_INO
 
 
 @dataclass(frozen=True, slots=True)
 class GpuUse:
-    """How many GPUs a tree holds, the mean share of the last moment in which they were busy, its bytes on them."""
+    """How many GPUs a tree holds, the mean share of the last moment in which they were busy, its bytes on them.
+
+    busy: None where the driver does not tell, as of parts of a GPU (MIG).
+    """
 
     held: int
-    busy: float
+    busy: float | None
     memory: int
 
 
@@ -39,15 +44,20 @@ class Gpus:
 
     def use(self, pids: Collection[int]) -> GpuUse | None:
         """What these processes have of the GPUs now; None where they use none."""
-        shares, memory = [], 0
+        held, shares, memory = 0, [], 0
         for at, device in enumerate(self._devices):
+            busy = self._busy(device)
             with suppress(self._library.NVMLError):
-                busy = self._library.nvmlDeviceGetUtilizationRates(device).gpu / 100
-                used = self._used(at, device, pids, busy)
+                used = self._used(at, device, pids, busy or 0.0)
                 if used is not None:
-                    shares.append(busy)
-                    memory += used
-        return GpuUse(len(shares), sum(shares) / len(shares), memory) if shares else None
+                    held, memory = held + 1, memory + used
+                    shares += [] if busy is None else [busy]
+        return GpuUse(held, sum(shares) / len(shares) if shares else None, memory) if held else None
+
+    def _busy(self, device: Any) -> float | None:
+        with suppress(self._library.NVMLError):
+            return float(self._library.nvmlDeviceGetUtilizationRates(device).gpu) / 100
+        return None
 
     def _used(self, at: int, device: Any, pids: Collection[int], busy: float) -> int | None:
         """Bytes that the processes have on a GPU; None where they do not hold it."""
@@ -57,10 +67,13 @@ class Gpus:
         mine = [bytes_ for pid, bytes_ in running.items() if pid in pids]
         if mine:
             return sum(mine)
-        if any(os.path.exists(f"/proc/{pid}") for pid in running):
+        if not in_container():
             return None
-        # In a container the driver names nobody, or by numbers of the host: what is busy, and open here, is ours.
-        if busy > 0 and _opens(pids, f"{DEVICES}{self._library.nvmlDeviceGetMinorNumber(device)}"):
+        # There the driver names nobody, or by numbers of the host: what is busy, and open here, is taken for ours. Of
+        # several GPUs in one container a program may open all, so that all that are busy count.
+        if not _opens(pids, f"{DEVICES}{self._library.nvmlDeviceGetMinorNumber(device)}"):
+            self._held.discard(at)
+        elif busy > 0:
             self._held.add(at)
         if at not in self._held:
             return None
@@ -81,7 +94,14 @@ def unseen() -> bool:
     """Whether there is a GPU that cannot be looked at, because the library is missing."""
     from importlib.util import find_spec
 
-    return os.path.exists(f"{DEVICES}0") and find_spec("pynvml") is None
+    return bool(glob(f"{DEVICES}[0-9]*")) and find_spec("pynvml") is None
+
+
+def in_container() -> bool:
+    """Whether this process has numbers of its own for processes."""
+    with suppress(OSError):
+        return os.readlink("/proc/self/ns/pid") != FIRST_NAMESPACE
+    return True
 
 
 def _opens(pids: Collection[int], path: str) -> bool:

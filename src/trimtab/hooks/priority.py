@@ -1,6 +1,6 @@
 """Has a training whose threads wait for cores that others use try a higher priority, where its owner allows one.
 
-A niceness counts among the processes of one control group; a group's weight counts among groups.
+A niceness counts among the processes of one control group; a group's weight beside what else is in its parent.
 
 Linux.
 """
@@ -11,7 +11,8 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from trimtab.adapters.own_group import USUAL, read_weight, write_weight
+from trimtab.adapters.meters import tree
+from trimtab.adapters.own_group import USUAL, enter, write_weight
 from trimtab.core.errors import InputError
 from trimtab.hooks.threads import CHEAPER, NO_SLOWER, Knob
 
@@ -57,21 +58,26 @@ class Priority:
 
 
 class Weight:
-    """The share of the cores that the job's own control group has, beside others."""
+    """The share of the cores that the job has as a group of its own; at the usual weight it is in none, as before."""
 
     name = "cpu weight"
 
     def __init__(self, most: int, file: Path) -> None:
-        self._most, self._file, self._held = most, file, Held()
+        self._most, self._file, self._held, self._now = most, file, Held(), USUAL
 
     def get(self) -> int:
         """By version 2's scale."""
-        return read_weight(self._file)
+        return self._now
 
     def set(self, count: int) -> None:
-        """From now on; left as it is where that is no longer allowed."""
-        with suppress(OSError):
-            write_weight(self._file, count)
+        """From now on, for this process and all that it has started; what is no longer allowed is left as it is."""
+        group = self._file.parent
+        self._now = count
+        for pid in tree(os.getpid()):
+            with suppress(OSError):
+                if count > USUAL:
+                    write_weight(self._file, count)
+                enter(group if count > USUAL else group.parent, pid)
 
     def choices(self, own: int) -> list[int]:
         """The one that is allowed, where the process was held up."""

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from scipy.stats import skew
 
 from trimtab.adapters.models.artifact import Fitted
-from trimtab.adapters.sources.dataset import Dataset
+from trimtab.adapters.sources.dataset import Dataset, Task
 from trimtab.core.budget import Meter, Stopwatch
 from trimtab.core.errors import InputError
 from trimtab.core.events import Event, Judged, Recorded
@@ -198,7 +198,7 @@ def _searched(fits: Fits, scoring: Scoring, made: Given, effort: Effort) -> Chos
     ledger = Unwritten()
     decision = optimize(
         problem,
-        _proposer(effort, made.rows),
+        _proposer(effort, made.rows.task, is_skewed=_is_skewed(made.rows, fits)),
         search=Meter(cpu_seconds=SEARCH_SHARE * effort.budget),
         check=Meter(cpu_seconds=CHECK_SHARE * effort.budget),
         ledger=ledger,
@@ -209,11 +209,10 @@ def _searched(fits: Fits, scoring: Scoring, made: Given, effort: Effort) -> Chos
     return _chosen(decision, ledger, problem)
 
 
-def _proposer(effort: Effort, rows: Dataset) -> Enough:
+def _proposer(effort: Effort, task: Task, *, is_skewed: bool) -> Enough:
     """Known plans, blends of what does well and steps from it, then classical search."""
     affordable = (1 - SEARCH_SHARE) * effort.budget / MORE_WORK if effort.trials is None else math.inf
-    terms = Terms(affordable, SIZES, are_mixed=rows.task != "ranking")
-    is_skewed = _is_skewed(rows)
+    terms = Terms(affordable, SIZES, are_mixed=task != "ranking")
 
     def joined(brief: Brief[Any]) -> list[Proposal[ModelPlan]]:
         return [*(twins(brief) if is_skewed else ()), *blends(brief, terms)]
@@ -224,11 +223,12 @@ def _proposer(effort: Effort, rows: Dataset) -> Enough:
     return Enough(Before(Derived("blends", joined), ideas), most=effort.trials, free={BLENDS})
 
 
-def _is_skewed(rows: Dataset) -> bool:
-    """Whether a target above zero lies more evenly by its logarithm."""
+def _is_skewed(rows: Dataset, fits: Fits) -> bool:
+    """Whether a target above zero lies more evenly by its logarithm, in the rows that are searched on."""
     if rows.task != "regression" or rows.y.min() <= 0:
         return False
-    return abs(float(skew(np.log(rows.y)))) < abs(float(skew(rows.y)))
+    seen = fits.pool.dataset.y
+    return seen.min() < seen.max() and abs(float(skew(np.log(seen)))) < abs(float(skew(seen)))
 
 
 def _chosen(decision: Decision[ModelPlan], ledger: Unwritten, problem: Folded) -> Chosen:

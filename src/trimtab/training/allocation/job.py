@@ -89,13 +89,13 @@ def run(command: Sequence[str], orders: Orders) -> Ended:
         require_niceness(orders.niceness)
     with (
         tempfile.TemporaryDirectory(prefix="trimtab-watch-", ignore_cleanup_errors=True) as folder,
-        _grouped(orders) as group,
+        _grouped(orders) as groups,
     ):
         events = Path(folder) / "events"
         try:
             job = subprocess.Popen(
                 list(command),
-                env=_environment(events, orders, group),
+                env=_environment(events, orders, groups.cpu),
                 stdout=orders.output,
                 stderr=subprocess.STDOUT if orders.output is not None else None,
             )
@@ -103,10 +103,10 @@ def run(command: Sequence[str], orders: Orders) -> Ended:
             reason = getattr(error, "strerror", None) or str(error)
             said = f"{command[0]} cannot be started: {reason}"
             raise InputError(said, hint="trimtab watch -- python train.py") from None
-        if group is not None:
+        if groups.memory is not None:
             with suppress(OSError):  # it has ended already
-                group.admit(job.pid)
-        watch = _Watch(job.pid, EventFile(events), orders, group)
+                groups.memory.admit(job.pid)
+        watch = _Watch(job.pid, EventFile(events), orders, groups.memory)
         with _passing_on(job.pid):
             return replace(watch.to_the_end(), command=tuple(command))
 
@@ -221,7 +221,7 @@ class _Watch:
 
     def _was_killed(self) -> bool:
         """Whether the kernel kept the limit before a look did."""
-        return self._group is not None and self._group.killed() > 0
+        return self._group is not None and self._group.ran_out()
 
     def _ended(self, end: tuple[int, float, int] | None) -> Ended:
         self._hear()
@@ -249,46 +249,70 @@ class _Watch:
             heard=self._heard,
             cores=self._cores,
             looking_cpu=self._watched.cost,
-            is_too_large=self._is_too_large or self._was_killed(),
+            is_too_large=self._is_too_large or (code != 0 and self._was_killed()),
             left_behind=left,
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Groups:
+    """The job's own control groups: in one it is from its start, into the other it may go."""
+
+    memory: OwnGroup | None = None
+    cpu: OwnGroup | None = None
+
+
 @contextmanager
-def _grouped(orders: Orders) -> Iterator[OwnGroup | None]:
-    """The job's own control group, where limits are wanted and it can be had; memory is also looked after without."""
+def _grouped(orders: Orders) -> Iterator[_Groups]:
+    """Control groups where limits are wanted and they can be had; memory is also looked after without."""
+    groups = _Groups()
     if orders.weight is not None:
         require_weight(orders.weight)
-    wanted = (("memory", orders.memory), ("cpu", orders.weight))
-    controllers = [name for name, limit in wanted if limit is not None]
-    group = own_group(*controllers) if controllers else None
-    if group is None and orders.weight is not None:
-        raise OutsideError(
-            "no control group can be made here", hint="be root, or have systemd delegate a part of the tree; or --nice"
-        )
+        groups = _Groups(cpu=own_group("cpu"))
+        if groups.cpu is None:
+            raise OutsideError("no control group can be made here", hint="be root, or try --nice")
     try:
-        if group is not None and orders.memory is not None:
-            group.limit_memory(orders.memory)
-        yield group
+        if orders.memory is not None and not _is_unified(groups.cpu):
+            groups = replace(groups, memory=_limited(orders.memory))
+        yield groups
     finally:
-        if group is not None:
+        if groups.memory is not None and groups.memory.ran_out():
+            groups.memory.end()
+        for one in (groups.memory, groups.cpu):
+            if one is not None:
+                one.remove()
+
+
+def _is_unified(cpu: OwnGroup | None) -> bool:
+    """Of version 2, in which a process has one group for all: it could not leave one and stay in the other."""
+    return cpu is not None and cpu.weight.name == "cpu.weight"
+
+
+def _limited(memory: int) -> OwnGroup | None:
+    group = own_group("memory")
+    if group is not None:
+        try:
+            group.limit_memory(memory)
+        except OSError:
             group.remove()
+            return None
+    return group
 
 
-def _priority(orders: Orders, group: OwnGroup | None) -> str:
-    if orders.weight is not None and group is not None:
-        return f"weight:{orders.weight}:{group.weight}"
+def _priority(orders: Orders, cpu: OwnGroup | None) -> str:
+    if orders.weight is not None and cpu is not None:
+        return f"weight:{orders.weight}:{cpu.weight}"
     return "" if orders.niceness is None else f"nice:{orders.niceness}"
 
 
-def _environment(events: Path, orders: Orders, group: OwnGroup | None) -> dict[str, str]:
+def _environment(events: Path, orders: Orders, cpu: OwnGroup | None) -> dict[str, str]:
     path = os.pathsep.join(one for one in (str(AGENT), os.environ.get("PYTHONPATH", "")) if one)
     return {
         **os.environ,
         "PYTHONPATH": path,
         "TRIMTAB_WATCH": str(events),
         "TRIMTAB_WATCH_ACTS": "1" if orders.acts else "",
-        "TRIMTAB_WATCH_PRIORITY": _priority(orders, group),
+        "TRIMTAB_WATCH_PRIORITY": _priority(orders, cpu),
     }
 
 

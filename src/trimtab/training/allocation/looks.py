@@ -237,7 +237,7 @@ def _signals(window: Sequence[Look], affinity: int) -> Signals:
         written=(last.written - first.written) / wall,
         bursts=_bursts(written),
         threads=last.threads,
-        gpu=_mean([one.gpu.busy for one in window if one.gpu is not None]),
+        gpu=_mean([one.gpu.busy for one in window if one.gpu is not None and one.gpu.busy is not None]),
         gpu_memory=last.gpu.memory if last.gpu is not None else 0,
     )
 

@@ -27,6 +27,7 @@ from trimtab.training.scripts.patches import PATCHES, PatchFault, applicable, is
 from trimtab.training.scripts.plan import CURRENT, PatchPlan
 from trimtab.training.scripts.running import Ran, Script, ran
 
+LAYOUT = 2  # of what is kept of runs
 SEEDS = {"search": 0, "holdout": 1_000}  # by how much a script's own seeds are shifted
 SEARCH_SEEDS, HOLDOUT_SEEDS = 2, 5
 EXACT = 1e-6  # relative, along the whole curve: single precision, in another order
@@ -64,7 +65,12 @@ class Speedup:
     tolerance: float = TOLERANCE
     is_on_gpu: bool = False
     name: str = "speedup"
-    goal: str = "train the same model with less CPU time, no slower"
+
+    @property
+    def goal(self) -> str:
+        if self.is_on_gpu:
+            return "train the same model on the same GPU in less time"
+        return "train the same model with less CPU time, no slower"
 
     @property
     def plan_type(self) -> type[PatchPlan]:
@@ -291,7 +297,7 @@ def _fingerprint(path: Path, source: str, script: Script) -> str:
     for one in sorted(path.parent.iterdir()):
         if one.is_file() and one.suffix != ".py" and not one.name.startswith("."):
             beside.append([one.name, one.stat().st_size, one.stat().st_mtime_ns])
-    return digest([source, beside, list(script.arguments), script.metric, script.python])
+    return digest([LAYOUT, gpus.unseen(), source, beside, list(script.arguments), script.metric, script.python])
 
 
 def _sample(folder: Path, seed: int) -> Speedup:

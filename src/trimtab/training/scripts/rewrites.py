@@ -14,6 +14,7 @@ SEARCHES = (
     "cross_val_predict", "learning_curve", "BaggingClassifier", "BaggingRegressor", "OneVsRestClassifier",
 )  # fmt: skip
 EVALUATION = ("eval", "valid", "test", "predict", "accuracy", "score", "infer")
+STREAMS = ("IterableDataset", "IterDataPipe")  # each worker would give all of one
 WORKERS = "min(4, __import__('os').cpu_count())"
 THREADS = """
 import os
@@ -64,7 +65,7 @@ def loader_in_process(module: cst.Module) -> cst.Module:
 def loader_workers(module: cst.Module) -> cst.Module:
     """DataLoaders without workers get some, that stay from epoch to epoch, and memory from which a GPU copies."""
 
-    if "cuda" not in module.code:
+    if "cuda" not in module.code or any(one in module.code for one in STREAMS):
         return module
 
     def change(call: cst.Call) -> cst.Call:
@@ -72,9 +73,8 @@ def loader_workers(module: cst.Module) -> cst.Module:
         has_some = workers is not None and code(workers) != "0"
         if not m.matches(call, m.Call(func=named("DataLoader"))) or has_some:
             return call
-        for name, value in (("num_workers", WORKERS), ("persistent_workers", "True"), ("pin_memory", "True")):
-            call = with_keyword(call, name, value)
-        return call
+        call = with_keyword(with_keyword(call, "num_workers", WORKERS), "persistent_workers", "True")
+        return call if keyword(call, "pin_memory") is not None else with_keyword(call, "pin_memory", "True")
 
     return changed(module, change)
 
@@ -87,7 +87,7 @@ def tf32(module: cst.Module) -> cst.Module:
 
 
 def bf16_forward(module: cst.Module) -> cst.Module:
-    """Modules' forward passes in bfloat16, where that is safe by torch's own lists."""
+    """Modules' forward passes in bfloat16, but for what torch's lists keep in single precision."""
     if not _trains_on_gpu(module) or "autocast" in module.code:
         return module
     return module.visit(_Bf16Forward())

@@ -65,12 +65,12 @@ def twins(brief: Brief[Any]) -> Sequence[Proposal[ModelPlan]]:
     Even where it errs as much, it errs elsewhere: its mean with a plain one errs less.
     """
     gains = {one.proposal.plan: gain for gain, one in _full(brief)}
-    tried = [one.proposal.plan for one in brief.history if one.proposal.plan.target == "log"]
+    tried = [one.proposal.plan for one in brief.history if one.proposal.by == TWINS]
     if len(gains) < LEAST_FITS or (tried and not _helped(tried[-1], gains)):
         return ()
-    best = next(iter(gains))
-    twin = replace(best, target="log")
-    return () if twin in tried else [Proposal(twin, "log", "its errors are shares of the target, not amounts")]
+    twin = replace(next(iter(gains)), target="log")
+    is_known = any(one.proposal.plan == twin for one in brief.history)
+    return [] if is_known else [Proposal(twin, TWINS, "its errors are shares of the target, not amounts")]
 
 
 def _helped(twin: ModelPlan, gains: Mapping[ModelPlan, float]) -> bool:
@@ -109,7 +109,7 @@ class Terms:
     are_mixed: bool = False  # with linear models and default LightGBM: what predicts is then no single booster
 
 
-BLENDS = "blend"  # who proposes them
+BLENDS, TWINS = "blend", "log"  # who proposes them
 BLENDED_SHARE = 0.4  # of what all fits have cost: a blend that is chosen is trained once more, on more rows
 LEAST_FITS = 2
 
