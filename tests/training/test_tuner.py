@@ -34,7 +34,7 @@ from trimtab.training.selection.folds import Layout, folds_from, folds_of
 from trimtab.training.selection.given import Wishes, given
 from trimtab.training.selection.memory import predicted_bytes, require_memory, threads_for
 from trimtab.training.selection.plan import DEFAULT, ModelPlan
-from trimtab.training.selection.portfolio import BLENDS, TWINS, twins
+from trimtab.training.selection.portfolio import BLENDS, LINEAR_LEAVES, LOG, twins
 
 Array = npt.NDArray[Any]
 
@@ -384,13 +384,25 @@ def test_a_target_of_amounts_is_learned_by_its_logarithm_where_that_errs_less() 
     rng = np.random.default_rng(0)
     x = rng.normal(size=(1500, 6))
     prices = np.exp(x @ [0.8, 0.6, 0.5, 0.4, 0.3, 0.0] + rng.normal(0, 0.3, 1500))
-    tuner = quick(trials=8).fit(x[:1000], prices[:1000])
+    tuner = quick(trials=8, scoring="neg_mean_absolute_error").fit(x[:1000], prices[:1000])
     assert any(one.target == "log" for one in tuner.plan_.members)
     again = pickle.loads(pickle.dumps(tuner)).predict(x[1000:])
     assert np.array_equal(again, tuner.predict(x[1000:]))
-    plain = quick(trials=8).fit(x[:1000], prices[:1000] - 1)  # of what may be below zero, there is no logarithm
+    # Of what may be below zero, there is no logarithm.
+    plain = quick(trials=8, scoring="neg_mean_absolute_error").fit(x[:1000], prices[:1000] - 1)
     assert all(one.target == "plain" for one in plain.plan_.members)
-    assert np.mean((again - prices[1000:]) ** 2) < np.mean((plain.predict(x[1000:]) + 1 - prices[1000:]) ** 2)
+    assert np.abs(again - prices[1000:]).mean() < np.abs(plain.predict(x[1000:]) + 1 - prices[1000:]).mean()
+
+
+def test_a_smooth_quantity_is_learned_by_linear_leaves_and_stays_within_what_was_seen() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-2, 2, size=(3000, 4))
+    y = 3 * x[:, 0] + x[:, 1] * x[:, 2] + 2 * x[:, 3] + rng.normal(0, 0.1, 3000)
+    tuner = quick(trials=8).fit(x[:2000], y[:2000])
+    assert any(one.leaf == "linear" for one in tuner.plan_.members)
+    assert np.abs(tuner.predict(100 * x)).max() <= np.abs(y[:2000]).max() + 1e-9
+    plain = quick(trials=8, scoring="neg_mean_absolute_error").fit(x[:2000], y[:2000])
+    assert all(one.leaf == "constant" for one in plain.plan_.members)
 
 
 def test_twins_go_on_while_they_help_and_no_further() -> None:
@@ -405,10 +417,12 @@ def test_twins_go_on_while_they_help_and_no_further() -> None:
 
     found = [(one, 1.0, "portfolio"), (two, 2.0, "portfolio")]
     twin = replace(two, target="log")
-    assert [proposal.plan for proposal in twins(brief(*found))] == [twin]
-    helped = [*found, (twin, 3.0, TWINS), (replace(twin, others=(two,)), 4.0, BLENDS), (three, 5.0, "search")]
-    assert [proposal.plan for proposal in twins(brief(*helped))] == [replace(three, target="log")]
-    assert twins(brief(*found, (twin, 1.5, TWINS), (three, 5.0, "search"))) == ()
+    assert [proposal.plan for proposal in twins(brief(*found), [LOG])] == [twin]
+    helped = [*found, (twin, 3.0, LOG.by), (replace(twin, others=(two,)), 4.0, BLENDS), (three, 5.0, "search")]
+    assert [proposal.plan for proposal in twins(brief(*helped), [LOG])] == [replace(three, target="log")]
+    failed = brief(*found, (twin, 1.5, LOG.by), (three, 5.0, "search"))
+    assert twins(failed, [LOG]) == ()
+    assert [proposal.plan for proposal in twins(failed, [LOG, LINEAR_LEAVES])] == [replace(three, leaf="linear")]
 
 
 def test_the_last_trial_takes_no_blend_away() -> None:

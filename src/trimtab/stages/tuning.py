@@ -37,7 +37,17 @@ from trimtab.training.selection.folded import Folded, folded
 from trimtab.training.selection.given import LEAST_ROWS, Given
 from trimtab.training.selection.memory import busy_cores, threads_for
 from trimtab.training.selection.plan import DEFAULT, SEARCHED, ModelPlan
-from trimtab.training.selection.portfolio import BLENDS, Terms, blends, portfolio, refinements, twins
+from trimtab.training.selection.portfolio import (
+    BLENDS,
+    LINEAR_LEAVES,
+    LOG,
+    Terms,
+    Twin,
+    blends,
+    portfolio,
+    refinements,
+    twins,
+)
 from trimtab.training.selection.scoring import Scoring
 
 E = TypeVar("E", bound=Event)
@@ -198,7 +208,7 @@ def _searched(fits: Fits, scoring: Scoring, made: Given, effort: Effort) -> Chos
     ledger = Unwritten()
     decision = optimize(
         problem,
-        _proposer(effort, made.rows.task, is_skewed=_is_skewed(made.rows, fits)),
+        _proposer(effort, made.rows.task, _twins(made.rows, fits, scoring)),
         search=Meter(cpu_seconds=SEARCH_SHARE * effort.budget),
         check=Meter(cpu_seconds=CHECK_SHARE * effort.budget),
         ledger=ledger,
@@ -209,13 +219,13 @@ def _searched(fits: Fits, scoring: Scoring, made: Given, effort: Effort) -> Chos
     return _chosen(decision, ledger, problem)
 
 
-def _proposer(effort: Effort, task: Task, *, is_skewed: bool) -> Enough:
+def _proposer(effort: Effort, task: Task, kinds: Sequence[Twin]) -> Enough:
     """Known plans, blends of what does well and steps from it, then classical search."""
     affordable = (1 - SEARCH_SHARE) * effort.budget / MORE_WORK if effort.trials is None else math.inf
     terms = Terms(affordable, SIZES, are_mixed=task != "ranking")
 
     def joined(brief: Brief[Any]) -> list[Proposal[ModelPlan]]:
-        return [*(twins(brief) if is_skewed else ()), *blends(brief, terms)]
+        return [*twins(brief, kinds), *blends(brief, terms)]
 
     known = Rules("portfolio", portfolio, batch=1)
     search = Search(seed=effort.seed, startup=4, fixed=SEARCHED)
@@ -223,9 +233,16 @@ def _proposer(effort: Effort, task: Task, *, is_skewed: bool) -> Enough:
     return Enough(Before(Derived("blends", joined), ideas), most=effort.trials, free={BLENDS})
 
 
+def _twins(rows: Dataset, fits: Fits, scoring: Scoring) -> list[Twin]:
+    """How else boosted models of this target may be taught. LightGBM's linear leaves know squared errors only."""
+    if rows.task != "regression":
+        return []
+    return [*([LOG] if _is_skewed(rows, fits) else []), *([LINEAR_LEAVES] if scoring.loss != "mae" else [])]
+
+
 def _is_skewed(rows: Dataset, fits: Fits) -> bool:
     """Whether a target above zero lies more evenly by its logarithm, in the rows that are searched on."""
-    if rows.task != "regression" or rows.y.min() <= 0:
+    if rows.y.min() <= 0:
         return False
     seen = fits.pool.dataset.y
     return seen.min() < seen.max() and abs(float(skew(np.log(seen)))) < abs(float(skew(seen)))

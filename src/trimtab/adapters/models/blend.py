@@ -1,4 +1,4 @@
-"""Several models as one, whose raw score is the mean of theirs; and one that was taught logarithms."""
+"""Several models as one, whose raw score is the mean of theirs; and one that is kept within bounds."""
 
 from __future__ import annotations
 
@@ -40,14 +40,23 @@ class Blend:
 
 
 @dataclass(frozen=True)
-class Exponential:
-    """A booster that was taught the logarithm of a target, as scikit-learn shows a regression."""
+class Bounded:
+    """A booster that was taught a target's logarithm, or linear leaves, as scikit-learn shows a regression.
+
+    Either may go far astray where there were no rows: what it says stays between the targets that it has seen.
+    """
 
     booster: Any
+    low: float
+    high: float
+    is_log: bool
 
     def predict(self, data: Any) -> npt.NDArray[np.float64]:
         """Values of the target, as (n,)."""
-        return np.asarray(np.exp(self.booster.predict(data, num_threads=1)))
+        found = np.asarray(self.booster.predict(data, num_threads=1), float)
+        if self.is_log:
+            return np.asarray(np.exp(np.clip(found, np.log(self.low), np.log(self.high))))
+        return np.asarray(np.clip(found, self.low, self.high))
 
 
 def blended(models: Sequence[Any], task: Task) -> Any:

@@ -59,22 +59,49 @@ def refinements(brief: Brief[Any]) -> Sequence[Proposal[ModelPlan]]:
     return ()
 
 
-def twins(brief: Brief[Any]) -> Sequence[Proposal[ModelPlan]]:
-    """The best boosted model so far, taught the target's logarithm; another one only where the last one helped.
+@dataclass(frozen=True)
+class Twin:
+    """Another way to teach the same trees: who proposes it, the plan's field and its value, why."""
+
+    by: str
+    field: str
+    value: str
+    because: str
+
+    def of(self, plan: ModelPlan) -> ModelPlan:
+        """The plan, taught so."""
+        field: dict[str, Any] = {self.field: self.value}
+        return replace(plan, **field)
+
+    def plain(self, plan: ModelPlan) -> ModelPlan:
+        """The plan, taught as usual."""
+        field: dict[str, Any] = {self.field: getattr(ModelPlan(), self.field)}
+        return replace(plan, **field)
+
+
+LOG = Twin("log", "target", "log", "its errors are shares of the target, not amounts")
+LINEAR_LEAVES = Twin("linear leaves", "leaf", "linear", "a smooth target needs fewer splits")
+
+
+def twins(brief: Brief[Any], kinds: Sequence[Twin]) -> Sequence[Proposal[ModelPlan]]:
+    """The best boosted model so far, taught otherwise; again for a later best only where it helped the last time.
 
     Even where it errs as much, it errs elsewhere: its mean with a plain one errs less.
     """
     gains = {one.proposal.plan: gain for gain, one in _full(brief)}
-    tried = [one.proposal.plan for one in brief.history if one.proposal.by == TWINS]
-    if len(gains) < LEAST_FITS or (tried and not _helped(tried[-1], gains)):
+    known = {one.proposal.plan for one in brief.history}
+    if len(gains) < LEAST_FITS:
         return ()
-    twin = replace(next(iter(gains)), target="log")
-    is_known = any(one.proposal.plan == twin for one in brief.history)
-    return [] if is_known else [Proposal(twin, TWINS, "its errors are shares of the target, not amounts")]
+    for kind in kinds:
+        tried = [one.proposal.plan for one in brief.history if one.proposal.by == kind.by]
+        plan = kind.of(next(iter(gains)))
+        if plan not in known and (not tried or _helped(tried[-1], kind, gains)):
+            return [Proposal(plan, kind.by, kind.because)]
+    return ()
 
 
-def _helped(twin: ModelPlan, gains: Mapping[ModelPlan, float]) -> bool:
-    return gains.get(twin, -math.inf) > gains.get(replace(twin, target="plain"), math.inf)
+def _helped(plan: ModelPlan, kind: Twin, gains: Mapping[ModelPlan, float]) -> bool:
+    return gains.get(plan, -math.inf) > gains.get(kind.plain(plan), math.inf)
 
 
 def _within(values: dict[str, Any]) -> dict[str, Any]:
@@ -109,7 +136,7 @@ class Terms:
     are_mixed: bool = False  # with linear models and default LightGBM: what predicts is then no single booster
 
 
-BLENDS, TWINS = "blend", "log"  # who proposes them
+BLENDS = "blend"  # who proposes them
 BLENDED_SHARE = 0.4  # of what all fits have cost: a blend that is chosen is trained once more, on more rows
 LEAST_FITS = 2
 
