@@ -12,6 +12,7 @@ demo: $(VENV)/.demo
 	$(BIN)/trimtab run examples/flights
 
 test: $(VENV)/.dev
+	@$(BIN)/python -m pytest --collect-only -q >/dev/null || true  # compiles kernels once, for all workers
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 lint: $(VENV)/.dev
