@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 MODEL ?= qwen2.5-coder-0.5b
+WORKERS ?= 2
 
 .PHONY: demo test lint bench install clean
 
@@ -11,7 +12,8 @@ demo: $(VENV)/.demo
 	$(BIN)/trimtab run examples/flights
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --collect-only -q >/dev/null || true  # compiles kernels once, for all workers
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -51,7 +51,7 @@ def test_reads_the_same_table_from_every_kind_of_file(tmp_path: Path) -> None:
         ("empty.csv", "", "Empty CSV"),
         ("header.csv", "a,b\n", "has no rows"),
         ("twice.csv", "a,a\n1,2\n", "two columns named 'a'"),
-        ("cut.csv.gz", gzip.compress(b"a,b\n1,2\n")[:-6], "ended before"),
+        ("cut.csv.gz", gzip.compress(b"a,b\n1,2\n", mtime=0)[:-6], "ended before"),
         ("no.parquet", "PAR1 or not", "cannot be read"),
         ("wide.csv", ",".join(f"c{i}" for i in range(20_001)) + "\n", "20,001 columns, at most 20,000"),
         ("sheet.xlsx", "x", "unknown kind of table"),

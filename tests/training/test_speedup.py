@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import textwrap
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -36,6 +38,18 @@ SOURCES = {
     "load-once": (
         "for fold in range(5):\n    rows = pd.read_csv('rows.csv')\n    fit(rows, fold)\n",
         "rows = pd.read_csv('rows.csv')\nfor fold in range(5):\n    fit(rows, fold)\n",
+    ),
+    "loader-workers": (
+        "DataLoader(data, 8, num_workers=0, shuffle=True)\nnet.cuda()\n",
+        "num_workers=min(4, __import__('os').cpu_count()), shuffle=True, persistent_workers=True, pin_memory=True)",
+    ),
+    "tf32": (
+        "import torch\nnet = Net().cuda()\n",
+        "import torch\ntorch.set_float32_matmul_precision('high')\nnet = Net()",
+    ),
+    "bf16-forward": (
+        "import torch\nclass Net(torch.nn.Module):\n    def forward(self, x):\n        return x\nNet().cuda()\n",
+        "    @torch.autocast('cuda', dtype=torch.bfloat16)\n    def forward(self, x)",
     ),
     "pipeline-memory": (
         "cross_val_score(make_pipeline(Scale(), Fit()), x, y)\n",
@@ -311,6 +325,29 @@ def test_seeds_are_shifted_and_results_repeat(tmp_path: Path) -> None:
     np.random.seed(4)
     parts = [random.random(), np.random.rand(), np.random.default_rng(5).random(), np.random.RandomState(6).rand()]
     assert values[0] == pytest.approx(sum(p * 10**-i for i, p in enumerate(parts)))  # unshifted: as the user's own
+
+
+def test_a_script_that_holds_a_gpu_is_judged_by_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class AllOnOne:
+        """NVIDIA's library on a machine where each process computes on the one GPU."""
+
+        NVMLError, nvmlInit = OSError, staticmethod(lambda: None)
+        nvmlDeviceGetCount = staticmethod(lambda: 1)
+        nvmlDeviceGetHandleByIndex = staticmethod(lambda at: at)
+        nvmlDeviceGetUtilizationRates = staticmethod(lambda _: SimpleNamespace(gpu=50))
+        nvmlDeviceGetComputeRunningProcesses = staticmethod(
+            lambda _: [SimpleNamespace(pid=int(one), usedGpuMemory=9) for one in os.listdir("/proc") if one.isdigit()]
+        )
+
+    code = "import time  # torch, cuda\ntime.sleep(1.5)\nprint('loss', 1.0)\n"
+    problem, _ = speeding(script(tmp_path, code), cache=tmp_path / "cpu")
+    assert (problem.objective.metric, problem.reference(0).spent.gpu_seconds) == ("cpu_seconds", 0.0)
+    monkeypatch.setitem(sys.modules, "pynvml", AllOnOne)
+    problem, notes = speeding(script(tmp_path, code), cache=tmp_path / "gpu")
+    assert problem.objective.metric == "wall_seconds"
+    assert problem.reference(0).spent.gpu_seconds > 1
+    assert problem.reference(0).spent.peak_gpu_bytes == 9
+    assert any("holds a GPU" in one for one in notes)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -27,11 +28,13 @@ from trimtab.proposers.enough import Enough
 from trimtab.proposers.rules import Rules
 from trimtab.stages.tuner import Tuner
 from trimtab.training.selection.fits import MOST_MODELS, Fits
-from trimtab.training.selection.fitting import Pool
+from trimtab.training.selection.fitting import Pool, Request, Rows
+from trimtab.training.selection.fitting import train as trained
 from trimtab.training.selection.folds import Layout, folds_from, folds_of
 from trimtab.training.selection.given import Wishes, given
 from trimtab.training.selection.memory import predicted_bytes, require_memory, threads_for
 from trimtab.training.selection.plan import DEFAULT, ModelPlan
+from trimtab.training.selection.portfolio import BLENDS, LINEAR_LEAVES, LOG, twins
 
 Array = npt.NDArray[Any]
 
@@ -326,9 +329,12 @@ def brief(gains: list[float], by: str = "portfolio") -> Brief[ModelPlan]:
         verdict = Comparison("better", "", Interval(gain - 0.2, gain, gain + 0.2), {}, {}, "run", samples=10)
         return Trial(Proposal(ModelPlan(), by), verdict)
 
-    seen = Evidence({}, "", pd.Timestamp("2024-01-01").to_pydatetime())
-    history = tuple(map(trial, gains))
-    return Brief("", ModelPlan, DEFAULT, Objective("score", "max"), seen, history, Spend(cpu_seconds=1.0))
+    return brief_of(*map(trial, gains))
+
+
+def brief_of(*trials: Trial[ModelPlan]) -> Brief[ModelPlan]:
+    seen = Evidence({}, "", datetime.now(UTC))
+    return Brief("", ModelPlan, DEFAULT, Objective("score", "max"), seen, trials, Spend(cpu_seconds=1.0))
 
 
 def test_a_search_ends_when_more_plans_promise_less_than_the_noise() -> None:
@@ -372,3 +378,59 @@ def test_models_that_err_differently_are_taken_together() -> None:
     assert ours < sum(theirs) / 2
     again = pickle.loads(pickle.dumps(tuner))
     assert np.array_equal(again.predict_proba(x), tuner.predict_proba(x))
+
+
+def test_a_target_of_amounts_is_learned_by_its_logarithm_where_that_errs_less() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(1500, 6))
+    prices = np.exp(x @ [0.8, 0.6, 0.5, 0.4, 0.3, 0.0] + rng.normal(0, 0.3, 1500))
+    tuner = quick(trials=8, scoring="neg_mean_absolute_error").fit(x[:1000], prices[:1000])
+    assert any(one.target == "log" for one in tuner.plan_.members)
+    again = pickle.loads(pickle.dumps(tuner)).predict(x[1000:])
+    assert np.array_equal(again, tuner.predict(x[1000:]))
+    # Of what may be below zero, there is no logarithm.
+    plain = quick(trials=8, scoring="neg_mean_absolute_error").fit(x[:1000], prices[:1000] - 1)
+    assert all(one.target == "plain" for one in plain.plan_.members)
+    assert np.abs(again - prices[1000:]).mean() < np.abs(plain.predict(x[1000:]) + 1 - prices[1000:]).mean()
+
+
+def test_a_smooth_quantity_is_learned_by_linear_leaves_and_stays_within_what_was_seen() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-2, 2, size=(3000, 4))
+    y = 3 * x[:, 0] + x[:, 1] * x[:, 2] + 2 * x[:, 3] + rng.normal(0, 0.1, 3000)
+    tuner = quick(trials=8).fit(x[:2000], y[:2000])
+    assert any(one.leaf == "linear" for one in tuner.plan_.members)
+    assert np.abs(tuner.predict(100 * x)).max() <= np.abs(y[:2000]).max() + 1e-9
+    plain = quick(trials=8, scoring="neg_mean_absolute_error").fit(x[:2000], y[:2000])
+    assert all(one.leaf == "constant" for one in plain.plan_.members)
+
+
+def test_twins_go_on_while_they_help_and_no_further() -> None:
+    one, two, three = ModelPlan(), ModelPlan(leaves=63), ModelPlan(leaves=15)
+
+    def brief(*gains: tuple[ModelPlan, float, str]) -> Brief[ModelPlan]:
+        trials = [
+            Trial(Proposal(plan, by), Comparison("better", "", Interval(gain, gain, gain), {}, {}, "run", samples=20))
+            for plan, gain, by in gains
+        ]
+        return brief_of(*trials)
+
+    found = [(one, 1.0, "portfolio"), (two, 2.0, "portfolio")]
+    twin = replace(two, target="log")
+    assert [proposal.plan for proposal in twins(brief(*found), [LOG])] == [twin]
+    helped = [*found, (twin, 3.0, LOG.by), (replace(twin, others=(two,)), 4.0, BLENDS), (three, 5.0, "search")]
+    assert [proposal.plan for proposal in twins(brief(*helped), [LOG])] == [replace(three, target="log")]
+    failed = brief(*found, (twin, 1.5, LOG.by), (three, 5.0, "search"))
+    assert twins(failed, [LOG]) == ()
+    assert [proposal.plan for proposal in twins(failed, [LOG, LINEAR_LEAVES])] == [replace(three, leaf="linear")]
+
+
+def test_the_last_trial_takes_no_blend_away() -> None:
+    both = Rules("both", lambda brief: [Proposal(ModelPlan(), "log"), Proposal(ModelPlan(leaves=63), BLENDS)])
+    assert [one.by for one in Enough(both, most=1, free={BLENDS}).propose(brief_of())] == ["log", BLENDS]
+
+
+def test_no_logarithm_is_taken_of_what_is_not_above_zero() -> None:
+    made = given(np.arange(400.0).reshape(200, 2), np.arange(200.0), None, "regression", Wishes())
+    with pytest.raises(ValueError, match="above zero"):
+        trained(Rows.of(made.rows), Request(ModelPlan(target="log"), "rmse"))

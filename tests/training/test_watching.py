@@ -16,7 +16,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from trimtab.adapters.gpus import Gpus
+from trimtab.adapters.cgroups import OWN, ROOT
+from trimtab.adapters.gpus import Gpus, GpuUse
+from trimtab.adapters.own_group import OwnGroup, own_group, read_weight, write_weight
 from trimtab.core.errors import InputError
 from trimtab.hooks.fits import LEAST_SECONDS, EpochTuner, FitTuner, loaders, trainings
 from trimtab.hooks.loaders import hook_loaders
@@ -75,16 +77,48 @@ class FakeNvml:
     nvmlInit = staticmethod(lambda: None)
     nvmlDeviceGetCount = staticmethod(lambda: 2)
     nvmlDeviceGetHandleByIndex = staticmethod(lambda at: at)
-    nvmlDeviceGetComputeRunningProcesses = staticmethod(lambda device: [SimpleNamespace(pid=7 + device)])
+    nvmlDeviceGetMinorNumber = staticmethod(lambda device: device)
+    nvmlDeviceGetMemoryInfo = staticmethod(lambda device: SimpleNamespace(used=5000))
+    nvmlDeviceGetComputeRunningProcesses = staticmethod(
+        lambda device: [SimpleNamespace(pid=7 + device, usedGpuMemory=1000)]
+    )
     nvmlDeviceGetUtilizationRates = staticmethod(lambda device: SimpleNamespace(gpu=40 + 50 * device))
 
 
 def test_only_the_gpus_that_the_job_uses_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", FakeNvml)
-    assert Gpus().busy({7, 100}) == 0.4
-    assert Gpus().busy({100}) is None
+    assert Gpus().use({7, 100}) == GpuUse(1, 0.4, 1000)
+    assert Gpus().use({7, 8}) == GpuUse(2, pytest.approx(0.65), 2000)
+    assert Gpus().use({100}) is None
     monkeypatch.setitem(sys.modules, "pynvml", None)
-    assert Gpus().busy({7}) is None
+    assert Gpus().use({7}) is None
+
+
+def test_in_a_container_open_device_files_tell_whose_a_busy_gpu_is(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", FakeNvml)
+    monkeypatch.setattr(FakeNvml, "nvmlDeviceGetComputeRunningProcesses", staticmethod(lambda device: []))
+    monkeypatch.setattr("trimtab.adapters.gpus.DEVICES", str(tmp_path / "nvidia"))
+    monkeypatch.setattr("trimtab.adapters.gpus.in_container", lambda: True)
+    gpus = Gpus()
+    assert gpus.use({os.getpid()}) is None
+    with (tmp_path / "nvidia1").open("w"):
+        assert gpus.use({os.getpid()}) == GpuUse(1, 0.9, 5000)
+        assert Gpus().use({os.getppid()}) is None
+        monkeypatch.setattr("trimtab.adapters.gpus.in_container", lambda: False)
+        assert Gpus().use({os.getpid()}) is None  # there the driver names who computes
+    monkeypatch.setattr("trimtab.adapters.gpus.in_container", lambda: True)
+    assert gpus.use({os.getpid()}) is None  # it has let go
+
+
+def test_a_gpu_whose_share_is_not_told_is_held_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(device: int) -> None:
+        raise FakeNvml.NVMLError
+
+    monkeypatch.setitem(sys.modules, "pynvml", FakeNvml)
+    monkeypatch.setattr(FakeNvml, "nvmlDeviceGetUtilizationRates", staticmethod(refuse))
+    assert Gpus().use({7}) == GpuUse(1, None, 1000)
 
 
 def test_waiting_for_a_core_is_not_taken_for_idleness() -> None:
@@ -380,9 +414,85 @@ def test_a_job_that_waits_for_cores_tries_the_priority_that_it_may_have(
     assert [(one.what, one.before, one.after) for one in ended.heard.changes][:1] == [("niceness", own, own - 5)]
 
 
+def test_a_job_that_waits_for_cores_tries_the_weight_that_it_may_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_group_of_memory: None
+) -> None:
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
+    enough = tmp_path / "enough"
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2 * (os.cpu_count() or 1))]
+    try:
+        ended = watched(
+            tmp_path,
+            LONG,
+            str(enough),
+            weight=1000,
+            on_change=lambda _: enough.touch(),
+            on_look=lambda now: now.seconds > 60 and enough.touch(),
+        )
+    finally:
+        for one in busy:
+            one.kill()
+            one.wait()
+    assert [(one.what, one.before, one.after) for one in ended.heard.changes][:1] == [("cpu weight", 100, 1000)]
+
+
+def test_the_kernel_keeps_the_memory_that_a_job_was_given(tmp_path: Path, own_group_of_memory: None) -> None:
+    grows = "import sys\nheld = bytearray(300 << 20)\nprint(len(held))\n"  # at once: no look comes in time
+    told = watch_command(
+        [sys.executable, "-c", grows], Orders(memory=200 << 20), folder=tmp_path, retries=1, say=(said := []).append
+    )
+    assert told.ended.is_too_large
+    assert "once more, with 300 MiB" in said[0]
+    fits = watch_command([sys.executable, "-c", grows], Orders(memory=400 << 20), folder=tmp_path)
+    assert (fits.ended.exit_code, fits.ended.is_too_large) == (0, False)
+    assert not [one for base in ROOT.glob("*") for one in base.rglob(f"{OWN}{os.getpid()}-*")]
+
+
+def test_what_a_job_left_in_its_group_does_not_eat_the_memory_of_the_next_try(
+    tmp_path: Path, own_group_of_memory: None
+) -> None:
+    grows = """
+        import subprocess, sys
+        subprocess.Popen([sys.executable, "-c", "import time; x = bytearray(50 << 20); time.sleep(600)"])
+        print(len(bytearray(300 << 20)))
+    """
+    command = [sys.executable, "-c", textwrap.dedent(grows)]
+    told = watch_command(command, Orders(memory=250 << 20), folder=tmp_path, retries=1)
+    assert (told.ended.exit_code, told.ended.is_too_large) == (0, False)
+    subprocess.run(["pkill", "-f", "bytearray.50 << 20.; time.sleep.600."], check=True)
+
+
+@pytest.fixture
+def own_group_of_memory() -> None:
+    for name in ("memory", "cpu"):
+        group = own_group(name)
+        if group is None:
+            pytest.skip("no control group can be made here")
+        group.remove()
+
+
+def test_a_version_2_group_is_limited_weighed_and_told_of(tmp_path: Path) -> None:
+    folder = tmp_path / "job"
+    folder.mkdir()
+    for name, text in (("cpu.weight", "100"), ("memory.max", "max"), ("memory.events", "oom 0\noom_kill 1\n")):
+        (folder / name).write_text(text)
+    group = OwnGroup(folder)
+    assert not group.ran_out()  # a limit further up was met
+    (folder / "memory.events").write_text("oom 1\noom_kill 1\n")
+    assert group.ran_out()
+    group.limit_memory(1000)
+    assert (folder / "memory.max").read_text() == "1000"
+    write_weight(group.weight, 400)
+    assert read_weight(group.weight) == 400
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
+        (["--weight", "100", "--", "true"], "the usual one is 100"),
+        (["--weight", "20000", "--", "true"], "up to 10,000"),
+        (["--weight", "400", "--pid", "1"], "only looked at"),
+        (["--weight", "400", "--nice", "-5", "--", "true"], "do the same"),
         (["--nice", "-5", "--pid", "1"], "only looked at"),
         (["--nice", "-5", "--no-act", "--", "true"], "only looked at"),
         (["--nice", "19", "--", "true"], "niceness 19"),
@@ -662,6 +772,18 @@ def test_batches_stay_where_two_optimizers_take_turns() -> None:
     control, _ = session.loop(64, 512)
     assert control.choices(64) == []
     assert (one.param_groups[0]["lr"], other.param_groups[0]["lr"]) == (0.1, 0.2)
+
+
+def test_a_batch_is_not_tried_that_may_not_fit_on_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda = SimpleNamespace(
+        is_available=lambda: True, is_initialized=lambda: True, max_memory_reserved=lambda: 20 << 30,
+        memory_reserved=lambda: 20 << 30, mem_get_info=lambda: (60 << 30, 80 << 30),
+    )  # fmt: skip
+    control = Batches(64, 1024)
+    control.noise.looks = 10
+    assert control.choices(64) == [128, 256, 512]
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
+    assert control.choices(64) == [128]  # four times 20 GiB are all there is
 
 
 def test_the_noise_scale_is_estimated_from_pairs_of_gradients() -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path("/sys/fs/cgroup")
+OWN = "trimtab-"  # and a number: groups that we made for a job
 UNLIMITED = 2**60  # version 1 writes a huge number where there is no limit
 
 
@@ -19,7 +20,7 @@ class Allowance:
     """Limits of a process (None: none), and counts since they were set up.
 
     cores: of the CPU quota; memory_bytes: the limit, memory_used: of it, page cache included; throttled_seconds: lost
-    to the quota; memory_hits: how often the memory limit was met.
+    to the quota; memory_hits: how often the memory limit was met (not one of our own, which page cache meets as well).
     """
 
     cores: float | None = None
@@ -33,15 +34,7 @@ class Groups:
     """The control groups of a process, found once."""
 
     def __init__(self, pid: int, root: Path = ROOT) -> None:
-        self._cpu, self._memory, self._unified = [], [], []  # type: list[Path], list[Path], list[Path]
-        for line in _text(Path(f"/proc/{pid}/cgroup")).splitlines():
-            _, names, place = line.split(":", 2)
-            for kept, controller in ((self._cpu, "cpu"), (self._memory, "memory")):
-                if controller in names.split(","):
-                    kept += _upwards(root / controller, place)
-            if not names:
-                unified = root / "unified"
-                self._unified += _upwards(unified if unified.is_dir() else root, place)
+        self._cpu, self._memory, self._unified = (places_of(pid, one, root) for one in ("cpu", "memory", ""))
 
     def read(self) -> Allowance:
         """The tightest limits on the way up, and the counts of the groups that set them."""
@@ -55,12 +48,12 @@ class Groups:
             quota, period = _number(one / "cpu.cfs_quota_us"), _number(one / "cpu.cfs_period_us")
             if quota is not None and quota > 0 and period:
                 cores = min(cores or 1e9, quota / period)
-                throttled += _fields(one / "cpu.stat").get("throttled_time", 0) / 1e9
+                throttled += fields_of(one / "cpu.stat").get("throttled_time", 0) / 1e9
         for one in self._unified:
             words = _text(one / "cpu.max").split()
             if len(words) == 2 and words[0] != "max":
                 cores = min(cores or 1e9, int(words[0]) / int(words[1]))
-                throttled += _fields(one / "cpu.stat").get("throttled_usec", 0) / 1e6
+                throttled += fields_of(one / "cpu.stat").get("throttled_usec", 0) / 1e6
         return cores, throttled
 
     def _memory_limit(self) -> tuple[int | None, int, int]:
@@ -69,13 +62,24 @@ class Groups:
             found = _number(one / "memory.limit_in_bytes")
             if found is not None and found < UNLIMITED and (limit is None or found < limit):
                 limit, used = found, _number(one / "memory.usage_in_bytes") or 0
-                hits = _number(one / "memory.failcnt") or 0
+                hits = 0 if one.name.startswith(OWN) else _number(one / "memory.failcnt") or 0
         for one in self._unified:
             found = _number(one / "memory.max")
             if found is not None and (limit is None or found < limit):
                 limit, used = found, _number(one / "memory.current") or 0
-                hits = _fields(one / "memory.events").get("max", 0)
+                hits = 0 if one.name.startswith(OWN) else fields_of(one / "memory.events").get("max", 0)
         return limit, used, hits
+
+
+def places_of(pid: int, controller: str, root: Path = ROOT) -> list[Path]:
+    """A process's group and the ones that it lies in: of a controller's own hierarchy, or ("") of version 2's."""
+    found: list[Path] = []
+    for line in _text(Path(f"/proc/{pid}/cgroup")).splitlines():
+        _, names, place = line.split(":", 2)
+        if controller in names.split(","):
+            unified = root / "unified"
+            found += _upwards(root / controller if controller else unified if unified.is_dir() else root, place)
+    return found
 
 
 def _upwards(base: Path, place: str) -> Iterator[Path]:
@@ -107,6 +111,7 @@ def _number(path: Path) -> int | None:
     return int(text) if text.lstrip("-").isdigit() else None
 
 
-def _fields(path: Path) -> dict[str, int]:
+def fields_of(path: Path) -> dict[str, int]:
+    """The lines of a file that hold a name and a number; none where there is no such file."""
     rows = (line.split() for line in _text(path).splitlines())
     return {row[0]: int(row[1]) for row in rows if len(row) == 2 and row[1].isdigit()}

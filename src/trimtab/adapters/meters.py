@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from trimtab.adapters.gpus import models
 from trimtab.core.errors import OutsideError
 from trimtab.core.model import Json, Spend
 
@@ -79,7 +80,9 @@ def host() -> Mapping[str, Json]:
         (line.split(":", 1)[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), ""
     )
     memory = next((int(line.split()[1]) * 1024 for line in _lines("/proc/meminfo") if line.startswith("MemTotal")), 0)
+    gpus = models()
     return {
+        **({"gpus": ", ".join(gpus)} if gpus else {}),
         "cpu": model or platform.processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "memory_gb": round(memory / 2**30, 1),

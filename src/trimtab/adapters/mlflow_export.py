@@ -53,6 +53,8 @@ def _written(client: Any, mlflow: Any, experiment: str, run: RunEnded) -> bool:
     metrics = [of.Metric(_key(name), value, at, step) for name, curve in run.curves.items() for step, value in curve]
     spent = run.spent
     own = {"cpu_seconds": spent.cpu_seconds, "peak_rss_bytes": float(spent.peak_rss_bytes)}
+    if spent.gpu_seconds:
+        own |= {"gpu_seconds": spent.gpu_seconds, "peak_gpu_bytes": float(spent.peak_gpu_bytes)}
     metrics += [of.Metric(f"trimtab.{name}", value, at, 0) for name, value in own.items()]
     for start in range(0, len(parameters), 100):
         client.log_batch(made.info.run_id, params=parameters[start : start + 100])

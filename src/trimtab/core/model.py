@@ -13,12 +13,12 @@ Json: TypeAlias = None | bool | int | float | str | list["Json"] | dict[str, "Js
 Method: TypeAlias = Literal["run", "replay", "simulation"]
 Split: TypeAlias = Literal["search", "holdout"]
 
-_PEAKS = frozenset({"peak_rss_bytes"})
+_PEAKS = frozenset({"peak_rss_bytes", "peak_gpu_bytes"})
 
 
 @dataclass(frozen=True, slots=True)
 class Spend:
-    """What something cost. Adding two spends sums every field but the peak, of which the larger counts."""
+    """What something cost. Adding two spends sums every field but the peaks, of which the larger counts."""
 
     cpu_seconds: float = 0.0
     wall_seconds: float = 0.0
@@ -29,6 +29,8 @@ class Spend:
     read_bytes: int = 0
     written_bytes: int = 0
     run_delay_seconds: float = 0.0  # runnable, but waiting for a core
+    gpu_seconds: float = 0.0  # of GPUs held, busy or not
+    peak_gpu_bytes: int = 0  # on all GPUs
 
     def __add__(self, other: Spend) -> Spend:
         return Spend(

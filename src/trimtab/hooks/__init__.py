@@ -92,11 +92,12 @@ def _ending(session: Session) -> None:
     session.say({"event": "peak", "bytes": highest_resident(os.getpid())})
 
 
-def watched(path: str, *, acts: bool, niceness: int | None = None) -> None:
-    """This process is a watched job: say what happens in it to a file of events."""
+def watched(path: str, *, acts: bool, priority: str = "") -> None:
+    """This process is a watched job: say what happens in it to a file of events. `priority`: as `priority_of` reads."""
+    from trimtab.hooks.priority import priority_of
     from trimtab.hooks.session import Session, appending
 
-    session = Session(appending(path), acts=acts, niceness=niceness)
+    session = Session(appending(path), acts=acts, priority=priority_of(priority))
     heard_by(session)
     inner = sys.excepthook
 

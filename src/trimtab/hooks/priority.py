@@ -1,5 +1,7 @@
 """Has a training whose threads wait for cores that others use try a higher priority, where its owner allows one.
 
+A niceness counts among the processes of one control group; a group's weight beside what else is in its parent.
+
 Linux.
 """
 
@@ -7,13 +9,29 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from pathlib import Path
 
+from trimtab.adapters.meters import tree
+from trimtab.adapters.own_group import USUAL, enter, write_weight
 from trimtab.core.errors import InputError
 from trimtab.hooks.threads import CHEAPER, NO_SLOWER, Knob
 
-LEAST = -20
+LEAST, MOST_WEIGHT = -20, 10_000
 SCHEDULED = "/proc/self/schedstat"
 HELD_UP = 0.1  # of its time, in the run queue: below it, nothing is gained by going first
+
+
+class Held:
+    """Whether this process was held up by others, since that was asked before."""
+
+    def __init__(self) -> None:
+        self._seen = _scheduled()
+
+    def is_held_up(self) -> bool:
+        """By the time that its first thread waited for a core."""
+        before, self._seen = self._seen, _scheduled()
+        ran, waited = (now - then for now, then in zip(self._seen, before, strict=True))
+        return waited > HELD_UP * (waited + ran)
 
 
 class Priority:
@@ -22,8 +40,7 @@ class Priority:
     name = "niceness"
 
     def __init__(self, least: int) -> None:
-        self._least = least
-        self._seen = _scheduled()
+        self._least, self._held = least, Held()
 
     def get(self) -> int:
         """Of the first thread."""
@@ -37,9 +54,45 @@ class Priority:
 
     def choices(self, own: int) -> list[int]:
         """The one that is allowed, where the process waited for cores since this was asked before."""
-        before, self._seen = self._seen, _scheduled()
-        ran, waited = (now - then for now, then in zip(self._seen, before, strict=True))
-        return [self._least] if waited > HELD_UP * (waited + ran) and self._least < own else []
+        return [self._least] if self._held.is_held_up() and self._least < own else []
+
+
+class Weight:
+    """The share of the cores that the job has as a group of its own; at the usual weight it is in none, as before."""
+
+    name = "cpu weight"
+
+    def __init__(self, most: int, file: Path) -> None:
+        self._most, self._file, self._held, self._now = most, file, Held(), USUAL
+
+    def get(self) -> int:
+        """By version 2's scale."""
+        return self._now
+
+    def set(self, count: int) -> None:
+        """From now on, for this process and all that it has started; what is no longer allowed is left as it is."""
+        group = self._file.parent
+        self._now = count
+        for pid in tree(os.getpid()):
+            with suppress(OSError):
+                if count > USUAL:
+                    write_weight(self._file, count)
+                enter(group if count > USUAL else group.parent, pid)
+
+    def choices(self, own: int) -> list[int]:
+        """The one that is allowed, where the process was held up."""
+        return [self._most] if self._held.is_held_up() and self._most > own else []
+
+
+def priority_of(text: str) -> Priority | Weight | None:
+    """Of "nice:-5" or "weight:400:/the/group's/file", as `trimtab watch` hands it to its job."""
+    kind, _, rest = text.partition(":")
+    if kind == "nice":
+        return Priority(int(rest))
+    if kind == "weight":
+        most, _, file = rest.partition(":")
+        return Weight(int(most), Path(file))
+    return None
 
 
 def require_niceness(least: int) -> None:
@@ -56,9 +109,17 @@ def require_niceness(least: int) -> None:
     os.setpriority(os.PRIO_PROCESS, 0, own)
 
 
-def hurry(priority: Priority) -> Knob:
+def require_weight(most: int) -> None:
+    """Raises InputError for what is no weight above the usual one."""
+    if not os.path.exists(SCHEDULED):
+        raise InputError("this system does not tell how long a process waits for a core", hint="leave out --weight")
+    if not USUAL < most <= MOST_WEIGHT:
+        raise InputError(f"weight {most}: the usual one is {USUAL}", hint=f"give one up to {MOST_WEIGHT:,}")
+
+
+def hurry(priority: Priority | Weight) -> Knob:
     """Faster at about the same CPU: that is all that a priority can bring."""
-    return Knob(Priority.name, priority.choices, is_gain=lambda wall, cpu: wall <= CHEAPER and cpu <= NO_SLOWER)
+    return Knob(priority.name, priority.choices, is_gain=lambda wall, cpu: wall <= CHEAPER and cpu <= NO_SLOWER)
 
 
 def _scheduled() -> tuple[int, int]:

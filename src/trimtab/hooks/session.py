@@ -12,7 +12,7 @@ from typing import Any
 
 from trimtab.adapters.cgroups import Groups
 from trimtab.hooks.fits import EpochTuner, FitTuner, trainings
-from trimtab.hooks.priority import Priority, hurry
+from trimtab.hooks.priority import Priority, Weight, hurry
 from trimtab.hooks.sizes import Batches
 from trimtab.hooks.threads import Control, Knob, Tuner, threads
 
@@ -27,13 +27,13 @@ NO_LOOP = 0, 0
 class Session:
     """Takes what the hooks see. `say` gets the events; with `acts`, threads are tried while it runs.
 
-    niceness: that the job may go to where others hold it up.
+    priority: what the job may go to where others hold it up.
     """
 
-    def __init__(self, say: Say, *, acts: bool = False, niceness: int | None = None) -> None:
+    def __init__(self, say: Say, *, acts: bool = False, priority: Priority | Weight | None = None) -> None:
         self.say = say
         self._tuner = Tuner(say, threads(cores())) if acts else None
-        self._priority = Priority(niceness) if acts and niceness is not None else None
+        self._priority = priority if acts else None
         self._hurry = Tuner(say, hurry(self._priority)) if self._priority is not None else None
         self.fits = FitTuner(say, trainings(cores())) if acts else None
         self.epochs = EpochTuner(say, cores()) if acts else None

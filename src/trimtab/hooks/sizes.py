@@ -7,6 +7,8 @@ gradients: their product is that of the true gradient with itself, and what they
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
 EVERY = 16  # steps between two looks at gradients
 KEPT = 0.9  # of the estimate, at each new look
+GPU_SHARE = 0.9  # of the memory there is, that a batch may need
 LEAST_LOOKS = 4  # before the size is changed at all
 
 
@@ -74,10 +77,10 @@ class Batches:
         self._scale(self._gain())
 
     def choices(self, own: int) -> list[int]:
-        """Sizes worth a try: doubled, while the noise supports it."""
+        """Sizes worth a try: doubled, while the noise supports it, and a GPU's memory."""
         if self.noise.looks < LEAST_LOOKS:
             return []
-        return [size for size in (2 * own, 4 * own, 8 * own) if size <= self.most]
+        return [size for size in (2 * own, 4 * own, 8 * own) if size <= self.most and size / own <= _room()]
 
     def worth(self) -> float:
         """Of a step: in the user's own batches."""
@@ -105,6 +108,18 @@ class Batches:
     def _gain(self) -> float:
         """AdaScale's (Johnson et al. 2020): a step's worth is what its length may grow by."""
         return max(1.0, self.worth())
+
+
+def _room() -> float:
+    """How many times the most memory that this process had on its GPU would fit there; any number without a GPU.
+
+    Memory grows with the batch at the most: parameters and optimizer states stay as they are.
+    """
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_available() or not torch.cuda.is_initialized():
+        return math.inf
+    most, (free, _) = torch.cuda.max_memory_reserved(), torch.cuda.mem_get_info()
+    return GPU_SHARE * (torch.cuda.memory_reserved() + free) / most if most else math.inf
 
 
 def batches(session: Session | None, rows: int, size: int, most: int) -> Iterator[slice]:

@@ -44,7 +44,9 @@ class Enough:
         proposals = list(self._inner.propose(brief))
         if self._most is None or all(one.by in self._free for one in proposals):
             return proposals
-        return proposals[: self._most - searched]
+        room = self._most - searched
+        paid = itertools.accumulate(one.by not in self._free for one in proposals)
+        return [one for one, count in zip(proposals, paid, strict=True) if one.by in self._free or count <= room]
 
 
 def enough(brief: Brief[P], free: Collection[str] = ()) -> str:

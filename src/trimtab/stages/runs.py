@@ -66,6 +66,9 @@ def compared(these: Sequence[RunEnded]) -> list[tuple[str, tuple[Json, ...]]]:
     rows.append(("seconds", tuple(round(one.spent.wall_seconds, 3) for one in these)))
     rows.append(("CPU-s", tuple(round(one.spent.cpu_seconds, 3) for one in these)))
     rows.append(("peak MiB", tuple(round(one.spent.peak_rss_bytes / 2**20, 1) for one in these)))
+    if any(one.spent.gpu_seconds for one in these):
+        rows.append(("GPU-s", tuple(round(one.spent.gpu_seconds, 3) for one in these)))
+        rows.append(("peak GPU MiB", tuple(round(one.spent.peak_gpu_bytes / 2**20, 1) for one in these)))
     return rows
 
 

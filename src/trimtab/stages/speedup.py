@@ -90,10 +90,10 @@ def _result(problem: Speedup, decision: Decision[PatchPlan], notes: list[str]) -
     )
     facts: dict[str, Json] = {
         "plan": {"patches": list(plan.patches), "edits": [{"before": e.before, "after": e.after} for e in plan.edits]},
-        "notes": [*notes, *_notes(decision)],
+        "notes": [*notes, *_notes(decision, problem)],
         "diff": diff,
         "text": text,
-        "tables": [_table(decision)],
+        "tables": [_table(decision, problem.objective.unit)],
     }
     return StageResult("speedup", row, decision_view(decision, problem.objective), facts, (), decision.spent)
 
@@ -110,22 +110,23 @@ def _saving(decision: Decision[PatchPlan], problem: Speedup) -> str:
     )
 
 
-def _notes(decision: Decision[PatchPlan]) -> list[str]:
+def _notes(decision: Decision[PatchPlan], problem: Speedup) -> list[str]:
     winner = decision.winner
     if winner is None or not isinstance(winner.verdict, Comparison):
         return ["no version was cheaper beyond doubt, no slower and as good"]
-    saved = winner.verdict.reference["cpu_seconds"] - winner.verdict.metrics["cpu_seconds"]
-    runs = decision.spent.cpu_seconds / max(saved, 1e-9)
+    saved = winner.verdict.reference[problem.cost] - winner.verdict.metrics[problem.cost]
+    spent = decision.spent.wall_seconds if problem.is_on_gpu else decision.spent.cpu_seconds
+    what = "s" if problem.is_on_gpu else "CPU-s"
     equal = kind(winner.proposal.plan)
     return [
-        f"the search cost {decision.spent.cpu_seconds:.0f} CPU-s: it has paid for itself after {runs:,.0f} runs",
+        f"the search cost {spent:.0f} {what}: it has paid for itself after {spent / max(saved, 1e-9):,.0f} runs",
         f"its result is {equal}: on {HOLDOUT_SEEDS} shifts of its seeds that nothing was chosen on",
     ]
 
 
-def _table(decision: Decision[PatchPlan]) -> Json:
+def _table(decision: Decision[PatchPlan], unit: str) -> Json:
     rows: list[Json] = [[describe(one.proposal.plan), one.proposal.by, _verdict(one)] for one in decision.trials]
-    return {"title": "Versions, on the search's seeds", "head": ["version", "by", "CPU time"], "rows": rows}
+    return {"title": "Versions, on the search's seeds", "head": ["version", "by", unit], "rows": rows}
 
 
 def _verdict(trial: Trial[Any]) -> str:

@@ -6,24 +6,24 @@ of four fifths of the rows, the best meets the default on the last fifth, and wh
 
 from __future__ import annotations
 
-import functools
 import math
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import skew
 
 from trimtab.adapters.models.artifact import Fitted
-from trimtab.adapters.sources.dataset import Task
+from trimtab.adapters.sources.dataset import Dataset, Task
 from trimtab.core.budget import Meter, Stopwatch
 from trimtab.core.errors import InputError
 from trimtab.core.events import Event, Judged, Recorded
 from trimtab.core.loop import optimize
-from trimtab.core.model import Comparison, Decision, Interval, Sample
+from trimtab.core.model import Brief, Comparison, Decision, Interval, Proposal, Sample
 from trimtab.core.space import settle
 from trimtab.core.wire import load
 from trimtab.hooks.session import cores
@@ -37,7 +37,17 @@ from trimtab.training.selection.folded import Folded, folded
 from trimtab.training.selection.given import LEAST_ROWS, Given
 from trimtab.training.selection.memory import busy_cores, threads_for
 from trimtab.training.selection.plan import DEFAULT, SEARCHED, ModelPlan
-from trimtab.training.selection.portfolio import BLENDS, Terms, blends, portfolio, refinements
+from trimtab.training.selection.portfolio import (
+    BLENDS,
+    LINEAR_LEAVES,
+    LOG,
+    Terms,
+    Twin,
+    blends,
+    portfolio,
+    refinements,
+    twins,
+)
 from trimtab.training.selection.scoring import Scoring
 
 E = TypeVar("E", bound=Event)
@@ -198,7 +208,7 @@ def _searched(fits: Fits, scoring: Scoring, made: Given, effort: Effort) -> Chos
     ledger = Unwritten()
     decision = optimize(
         problem,
-        _proposer(effort, made.rows.task),
+        _proposer(effort, made.rows.task, _twins(made.rows, fits, scoring)),
         search=Meter(cpu_seconds=SEARCH_SHARE * effort.budget),
         check=Meter(cpu_seconds=CHECK_SHARE * effort.budget),
         ledger=ledger,
@@ -209,15 +219,33 @@ def _searched(fits: Fits, scoring: Scoring, made: Given, effort: Effort) -> Chos
     return _chosen(decision, ledger, problem)
 
 
-def _proposer(effort: Effort, task: Task) -> Enough:
+def _proposer(effort: Effort, task: Task, kinds: Sequence[Twin]) -> Enough:
     """Known plans, blends of what does well and steps from it, then classical search."""
     affordable = (1 - SEARCH_SHARE) * effort.budget / MORE_WORK if effort.trials is None else math.inf
     terms = Terms(affordable, SIZES, are_mixed=task != "ranking")
-    joined = Derived("blends", functools.partial(blends, terms=terms))
+
+    def joined(brief: Brief[Any]) -> list[Proposal[ModelPlan]]:
+        return [*twins(brief, kinds), *blends(brief, terms)]
+
     known = Rules("portfolio", portfolio, batch=1)
     search = Search(seed=effort.seed, startup=4, fixed=SEARCHED)
     ideas = Portfolio(known, search=search, derived=Derived("steps", refinements))
-    return Enough(Before(joined, ideas), most=effort.trials, free={BLENDS})
+    return Enough(Before(Derived("blends", joined), ideas), most=effort.trials, free={BLENDS})
+
+
+def _twins(rows: Dataset, fits: Fits, scoring: Scoring) -> list[Twin]:
+    """How else boosted models of this target may be taught. LightGBM's linear leaves know squared errors only."""
+    if rows.task != "regression":
+        return []
+    return [*([LOG] if _is_skewed(rows, fits) else []), *([LINEAR_LEAVES] if scoring.loss != "mae" else [])]
+
+
+def _is_skewed(rows: Dataset, fits: Fits) -> bool:
+    """Whether a target above zero lies more evenly by its logarithm, in the rows that are searched on."""
+    if rows.y.min() <= 0:
+        return False
+    seen = fits.pool.dataset.y
+    return seen.min() < seen.max() and abs(float(skew(np.log(seen)))) < abs(float(skew(seen)))
 
 
 def _chosen(decision: Decision[ModelPlan], ledger: Unwritten, problem: Folded) -> Chosen:

@@ -1,4 +1,4 @@
-"""Several models as one, whose raw score is the mean of theirs."""
+"""Several models as one, whose raw score is the mean of theirs; and one that is kept within bounds."""
 
 from __future__ import annotations
 
@@ -37,6 +37,26 @@ class Blend:
             for one in self.parts
         ]
         return mean_prediction(found, self.task, self.weights)
+
+
+@dataclass(frozen=True)
+class Bounded:
+    """A booster that was taught a target's logarithm, or linear leaves, as scikit-learn shows a regression.
+
+    Either may go far astray where there were no rows: what it says stays between the targets that it has seen.
+    """
+
+    booster: Any
+    low: float
+    high: float
+    is_log: bool
+
+    def predict(self, data: Any) -> npt.NDArray[np.float64]:
+        """Values of the target, as (n,)."""
+        found = np.asarray(self.booster.predict(data, num_threads=1), float)
+        if self.is_log:
+            return np.asarray(np.exp(np.clip(found, np.log(self.low), np.log(self.high))))
+        return np.asarray(np.clip(found, self.low, self.high))
 
 
 def blended(models: Sequence[Any], task: Task) -> Any:

@@ -39,6 +39,9 @@ def watch(
     metrics_port: Annotated[int | None, typer.Option(help="serve OpenMetrics here; 0: any free port")] = None,
     act: Annotated[bool, typer.Option(help="try fewer threads, keep what is better")] = True,
     nice: Annotated[int | None, typer.Option(help="try this niceness while others hold the job up, such as -5")] = None,
+    weight: Annotated[
+        int | None, typer.Option(help="the same by the weight of a control group of its own, such as 400; usual is 100")
+    ] = None,
     memory: Annotated[str, typer.Option(help="end the job when it grows beyond this, such as 4G")] = "",
     retries: Annotated[int, typer.Option(help="start again with half as much more memory, so many times")] = 0,
     folder: Folder = HERE,
@@ -52,9 +55,13 @@ def watch(
         raise InputError("give a command or --pid", hint="trimtab watch -- python train.py")
     if live and log is None and pid is None:
         raise InputError("--live needs the terminal for itself", hint="send the job's output to a file: --log job.log")
-    if nice is not None and (pid is not None or not act):
-        raise InputError("--nice changes a job, and this one is only looked at", hint="leave out --pid and --no-act")
-    wish = Wish(tuple(command or ()), pid, name, folder, act, nice, in_bytes(memory), retries)
+    for option, value in (("--nice", nice), ("--weight", weight)):
+        if value is not None and (pid is not None or not act):
+            said = f"{option} changes a job, and this one is only looked at"
+            raise InputError(said, hint="leave out --pid and --no-act")
+    if nice is not None and weight is not None:
+        raise InputError("--nice and --weight do the same", hint="--weight counts among control groups, --nice in one")
+    wish = Wish(tuple(command or ()), pid, name, folder, act, nice, weight, in_bytes(memory), retries)
     code = watched(wish, Shown(live, log, stream, metrics_port, as_json))
     if code:
         raise typer.Exit(code)

@@ -14,6 +14,7 @@ from typing import IO, Any
 from rich.live import Live
 from rich.table import Table
 
+from trimtab.adapters.gpus import unseen
 from trimtab.core.errors import OutsideError, TargetError
 from trimtab.faces.cli.printing import duration, err, print_json, size
 from trimtab.stages.watch import Told, watch_command, watch_process
@@ -45,6 +46,7 @@ class Wish:
     folder: Path
     acts: bool
     niceness: int | None
+    weight: int | None
     memory: int | None
     retries: int
 
@@ -63,7 +65,9 @@ def watch(wish: Wish, shown: Shown) -> int:
             views.append(_Stream(_opened(stack, shown.stream)).show)
         if shown.metrics_port is not None:
             views.append(_served(stack, shown.metrics_port).show)
-        orders = Orders(wish.acts, wish.niceness, wish.memory, log, lambda moment: _each(views, moment), _say_change)
+        orders = Orders(
+            wish.acts, wish.niceness, wish.weight, wish.memory, log, lambda moment: _each(views, moment), _say_change
+        )
         told = _watched(wish, orders)
     if shown.as_json:
         print_json({"command": "watch", **_json(told)})
@@ -87,6 +91,11 @@ def summary(told: Told) -> Table:
         "memory",
         f"{size(spent.peak_rss_bytes)} at its peak" if spent.peak_rss_bytes else "gone before it was looked at",
     )
+    if spent.gpu_seconds:
+        held = f"{spent.gpu_seconds / wall:.2f} held over {duration(spent.wall_seconds)}"
+        table.add_row("GPUs", f"{held}, {size(spent.peak_gpu_bytes)} at the peak")
+    elif unseen():
+        table.add_row("GPUs", "not looked at: pip install 'trimtab[gpu]'")
     table.add_row("disk", f"{size(spent.read_bytes)} read, {size(spent.written_bytes)} written")
     for since, until, label in ended.labels:
         table.add_row(label.name, f"{since:.0f} to {until:.0f} s: {label.because}; try {label.advice}")
@@ -117,6 +126,9 @@ def open_metrics(moment: Moment) -> str:
     if moment.signals is not None:
         for name in ("cores", "running", "waiting", "others", "idle", "blocked", "throttled"):
             rows.append((name, "gauge", "", float(getattr(moment.signals, name))))
+        if moment.signals.gpu is not None:
+            rows.append(("gpu_busy", "gauge", "", moment.signals.gpu))
+            rows.append(("gpu_memory_bytes", "gauge", "", moment.signals.gpu_memory))
     lines = []
     for name, kind, suffix, value in rows:
         lines += [f"# TYPE trimtab_job_{name} {kind}", f"trimtab_job_{name}{suffix} {value:.10g}"]
@@ -169,6 +181,8 @@ class _Panel:
         if moment.memory is not None and moment.memory.mid > 1.01 * moment.peak:
             memory += f"; at the end {size(moment.memory.mid)} (up to {size(moment.memory.high)})"
         table.add_row("memory", memory)
+        if moment.signals is not None and moment.signals.gpu is not None:
+            table.add_row("GPUs", f"{moment.signals.gpu:.0%} busy, {size(moment.signals.gpu_memory)}")
         if moment.done:
             table.add_row("progress", _progress(moment))
         if moment.label is not None:

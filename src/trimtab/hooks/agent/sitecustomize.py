@@ -23,11 +23,10 @@ def _begin() -> None:
     from trimtab.hooks.seeding import shift_seeds
 
     shift_seeds(int(os.environ.pop("TRIMTAB_SEED", "0")))
-    niceness = os.environ.pop("TRIMTAB_WATCH_NICENESS", "")
     watched(
         os.environ.pop("TRIMTAB_WATCH"),
         acts=os.environ.pop("TRIMTAB_WATCH_ACTS", "") == "1",
-        niceness=int(niceness) if niceness else None,
+        priority=os.environ.pop("TRIMTAB_WATCH_PRIORITY", ""),
     )
 
 

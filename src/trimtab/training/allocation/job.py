@@ -8,8 +8,8 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
@@ -17,9 +17,10 @@ from typing import IO, Any
 
 import trimtab.hooks
 from trimtab.adapters.meters import TreeMeter, highest_resident, tree, waited_peak
+from trimtab.adapters.own_group import OwnGroup, own_group
 from trimtab.core.errors import InputError, OutsideError
 from trimtab.core.model import Spend
-from trimtab.hooks.priority import require_niceness
+from trimtab.hooks.priority import require_niceness, require_weight
 from trimtab.training.allocation.heard import Change, EventFile, Heard
 from trimtab.training.allocation.labels import Label, label
 from trimtab.training.allocation.looks import Signals, Watched
@@ -67,11 +68,12 @@ class Ended:
 class Orders:
     """How to watch. memory: bytes that the tree may grow to; acts: may threads be changed; output: of the job.
 
-    niceness: that a job which acts may go to, where others hold it up.
+    niceness, weight: that a job which acts may go to, where others hold it up.
     """
 
     acts: bool = True
     niceness: int | None = None
+    weight: int | None = None
     memory: int | None = None
     output: IO[bytes] | None = None
     on_look: Callable[[Moment], None] = lambda _: None
@@ -79,15 +81,21 @@ class Orders:
 
 
 def run(command: Sequence[str], orders: Orders) -> Ended:
-    """Start a job and watch it to its end. Raises InputError for a command or a niceness that cannot be."""
+    """Start a job and watch it to its end.
+
+    Raises InputError for a command, niceness or weight that cannot be, OutsideError where a weight is not to be had.
+    """
     if orders.niceness is not None:
         require_niceness(orders.niceness)
-    with tempfile.TemporaryDirectory(prefix="trimtab-watch-", ignore_cleanup_errors=True) as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix="trimtab-watch-", ignore_cleanup_errors=True) as folder,
+        _grouped(orders) as groups,
+    ):
         events = Path(folder) / "events"
         try:
             job = subprocess.Popen(
                 list(command),
-                env=_environment(events, orders),
+                env=_environment(events, orders, groups.cpu),
                 stdout=orders.output,
                 stderr=subprocess.STDOUT if orders.output is not None else None,
             )
@@ -95,7 +103,10 @@ def run(command: Sequence[str], orders: Orders) -> Ended:
             reason = getattr(error, "strerror", None) or str(error)
             said = f"{command[0]} cannot be started: {reason}"
             raise InputError(said, hint="trimtab watch -- python train.py") from None
-        watch = _Watch(job.pid, EventFile(events), orders)
+        if groups.memory is not None:
+            with suppress(OSError):  # it has ended already
+                groups.memory.admit(job.pid)
+        watch = _Watch(job.pid, EventFile(events), orders, groups.memory)
         with _passing_on(job.pid):
             return replace(watch.to_the_end(), command=tuple(command))
 
@@ -118,8 +129,8 @@ def attach(pid: int, orders: Orders) -> Ended:
 class _Watch:
     """The loop of looks."""
 
-    def __init__(self, pid: int, events: EventFile, orders: Orders) -> None:
-        self._pid, self._events, self._orders = pid, events, orders
+    def __init__(self, pid: int, events: EventFile, orders: Orders, group: OwnGroup | None = None) -> None:
+        self._pid, self._events, self._orders, self._group = pid, events, orders, group
         self._watched, self._heard, self._meter = Watched(pid), Heard(), TreeMeter(pid)
         self._began = time.monotonic()
         self._memory: list[tuple[float, float]] = []
@@ -202,11 +213,15 @@ class _Watch:
 
     def _limit(self, resident: int) -> None:
         limit = self._orders.memory
-        if limit is not None and resident > limit:
+        if limit is not None and (resident > limit or self._was_killed()):
             self._is_too_large = True
             for pid in reversed(tree(self._pid)):
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
+
+    def _was_killed(self) -> bool:
+        """Whether the kernel kept the limit before a look did."""
+        return self._group is not None and self._group.ran_out()
 
     def _ended(self, end: tuple[int, float, int] | None) -> Ended:
         self._hear()
@@ -224,24 +239,80 @@ class _Watch:
         return Ended(
             command=(),
             exit_code=code,
-            spent=replace(spent, wall_seconds=time.monotonic() - self._began),
+            spent=replace(
+                spent,
+                wall_seconds=time.monotonic() - self._began,
+                gpu_seconds=self._watched.gpu_seconds,
+                peak_gpu_bytes=self._watched.gpu_memory,
+            ),
             labels=tuple(self._labels),
             heard=self._heard,
             cores=self._cores,
             looking_cpu=self._watched.cost,
-            is_too_large=self._is_too_large,
+            is_too_large=self._is_too_large or (code != 0 and self._was_killed()),
             left_behind=left,
         )
 
 
-def _environment(events: Path, orders: Orders) -> dict[str, str]:
+@dataclass(frozen=True, slots=True)
+class _Groups:
+    """The job's own control groups: in one it is from its start, into the other it may go."""
+
+    memory: OwnGroup | None = None
+    cpu: OwnGroup | None = None
+
+
+@contextmanager
+def _grouped(orders: Orders) -> Iterator[_Groups]:
+    """Control groups where limits are wanted and they can be had; memory is also looked after without."""
+    groups = _Groups()
+    if orders.weight is not None:
+        require_weight(orders.weight)
+        groups = _Groups(cpu=own_group("cpu"))
+        if groups.cpu is None:
+            raise OutsideError("no control group can be made here", hint="be root, or try --nice")
+    try:
+        if orders.memory is not None and not _is_unified(groups.cpu):
+            groups = replace(groups, memory=_limited(orders.memory))
+        yield groups
+    finally:
+        if groups.memory is not None and groups.memory.ran_out():
+            groups.memory.end()
+        for one in (groups.memory, groups.cpu):
+            if one is not None:
+                one.remove()
+
+
+def _is_unified(cpu: OwnGroup | None) -> bool:
+    """Of version 2, in which a process has one group for all: it could not leave one and stay in the other."""
+    return cpu is not None and cpu.weight.name == "cpu.weight"
+
+
+def _limited(memory: int) -> OwnGroup | None:
+    group = own_group("memory")
+    if group is not None:
+        try:
+            group.limit_memory(memory)
+        except OSError:
+            group.remove()
+            return None
+    return group
+
+
+def _priority(orders: Orders, cpu: OwnGroup | None) -> str:
+    if orders.weight is not None and cpu is not None:
+        return f"weight:{orders.weight}:{cpu.weight}"
+    return "" if orders.niceness is None else f"nice:{orders.niceness}"
+
+
+def _environment(events: Path, orders: Orders, cpu: OwnGroup | None) -> dict[str, str]:
     path = os.pathsep.join(one for one in (str(AGENT), os.environ.get("PYTHONPATH", "")) if one)
     return {
         **os.environ,
         "PYTHONPATH": path,
         "TRIMTAB_WATCH": str(events),
         "TRIMTAB_WATCH_ACTS": "1" if orders.acts else "",
-        "TRIMTAB_WATCH_NICENESS": "" if orders.niceness is None else str(orders.niceness),
+        "TRIMTAB_WATCH_PRIORITY": _priority(orders, cpu),
     }
 
 

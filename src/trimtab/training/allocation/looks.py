@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from trimtab.adapters.cgroups import Allowance, Groups
-from trimtab.adapters.gpus import Gpus
+from trimtab.adapters.gpus import Gpus, GpuUse
 from trimtab.adapters.meters import tree
 
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -50,7 +50,7 @@ class Look:
     by_thread: Mapping[int, float]  # CPU seconds
     others: float  # CPU seconds that others used on the cores allowed, stolen time included
     allowance: Allowance
-    gpu: float | None = None  # share of the last moment in which its GPUs were busy
+    gpu: GpuUse | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,8 @@ class Signals:
     written: float
     bursts: float  # share of the seconds with writes in which most was written
     threads: int
-    gpu: float | None = None
+    gpu: float | None = None  # share of the time in which its GPUs were busy
+    gpu_memory: int = 0
 
 
 @dataclass(slots=True)
@@ -93,10 +94,13 @@ class Watched:
     root: int
     looks: deque[Look] = field(default_factory=lambda: deque(maxlen=KEPT))
     pause: float = FIRST_PAUSE
-    cost: float = 0.0  # CPU seconds that looking took
+    cost: float = 0.0  # CPU seconds that looking took, and what is made of looks, if it is added
+    gpu_seconds: float = 0.0  # of GPUs held
+    gpu_memory: int = 0  # bytes at its peak
     _threads: dict[int, tuple[float, float]] = field(default_factory=dict)  # CPU and delay, by thread
     _io: dict[int, tuple[int, int, int]] = field(default_factory=dict)
     _pace: float = LEAST_PAUSE
+    _paced: float = 0.0  # of the cost: what the pace accounts for
     _turn: float = 0.0
     _groups: Groups | None = None
     _gpus: Gpus = field(default_factory=Gpus)
@@ -112,13 +116,14 @@ class Watched:
         if self._groups is None:
             self._groups = Groups(self.root)
         made = self._looked()
-        spent = time.thread_time() - began
-        self.cost += spent
+        self.cost += time.thread_time() - began
+        spent, self._paced = self.cost - self._paced, self.cost
         self._pace = max(LEAST_PAUSE, min(5.0, 0.8 * self._pace + 0.2 * spent / MOST_COST))
         # Never evenly: looks in step with a loop's own rhythm would see one part of it only.
         self._turn = (self._turn + GOLDEN) % 1.0
         self.pause = self._pace * (0.6 + 0.8 * self._turn)
         if made is not None:
+            self._held(made)
             self.looks.append(made)
         return made
 
@@ -166,8 +171,14 @@ class Watched:
             by_thread=by_thread,
             others=_busy(self._cores) - total,
             allowance=self._groups.read(),
-            gpu=self._gpus.busy(pids),
+            gpu=self._gpus.use(pids),
         )
+
+    def _held(self, look: Look) -> None:
+        if look.gpu is not None:
+            before = self.looks[-1].at if self.looks else look.at
+            self.gpu_seconds += look.gpu.held * (look.at - before)
+            self.gpu_memory = max(self.gpu_memory, look.gpu.memory)
 
     def _bury(self, threads: Mapping[int, tuple[float, float]], io: Mapping[int, tuple[int, int, int]]) -> None:
         """What is gone since the last look, or has given its number to another, stays counted."""
@@ -226,7 +237,8 @@ def _signals(window: Sequence[Look], affinity: int) -> Signals:
         written=(last.written - first.written) / wall,
         bursts=_bursts(written),
         threads=last.threads,
-        gpu=_mean([one.gpu for one in window if one.gpu is not None]),
+        gpu=_mean([one.gpu.busy for one in window if one.gpu is not None and one.gpu.busy is not None]),
+        gpu_memory=last.gpu.memory if last.gpu is not None else 0,
     )
 
 

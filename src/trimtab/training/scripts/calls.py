@@ -110,3 +110,11 @@ def commas(args: list[cst.Arg]) -> list[cst.Arg]:
 def code(node: cst.CSTNode) -> str:
     """As it is written."""
     return cst.Module([]).code_for_node(node)
+
+
+def after_imports(module: cst.Module, text: str) -> cst.Module:
+    """The module with statements behind its last import."""
+    kind = m.SimpleStatementLine(body=[m.OneOf(m.Import(), m.ImportFrom())])
+    last = max((at for at, one in enumerate(module.body) if m.matches(one, kind)), default=-1)
+    body = [*module.body[: last + 1], *cst.parse_module(text).body, *module.body[last + 1 :]]
+    return module.with_changes(body=body)

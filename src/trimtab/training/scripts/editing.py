@@ -19,8 +19,8 @@ P = TypeVar("P")
 
 MOST_EDITS, MOST_PASSAGE = 6, 3000  # of an answer; characters
 SHOWN_TRIALS = 8
-SYSTEM = """You make a Python training script cheaper in CPU time without making it slower or its result worse. You
-answer with edits: passages copied from the script letter by letter, each standing there exactly once, and what takes
+SYSTEM = """You make a Python training script cheaper, as the goal in the data says, and its result no worse. You answer
+with edits: passages copied from the script letter by letter, each standing there exactly once, and what takes
 their place. The result is run on seeds that you do not see and compared step by step; skipping steps, storing results,
 touching clocks, files, processes or what is printed is refused. Prefer edits after which the numbers stay the same:
 vectorised loops, work moved out of loops, cheaper data structures, fused calls.
@@ -92,7 +92,7 @@ def _prompt(brief: Brief[Any]) -> str:
     for one in brief.history[-SHOWN_TRIALS:]:
         match one.verdict:
             case Comparison(gain=gain):
-                said = f"saved {gain.mid:.1%} of the CPU time"
+                said = f"saved {gain.mid:.1%} of the cost"
             case Refusal(reason=reason):
                 said = f"refused: {reason[:200]}"
             case _:

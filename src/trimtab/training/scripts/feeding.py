@@ -8,6 +8,7 @@ import libcst as cst
 from libcst import matchers as m
 
 from trimtab.training.scripts.calls import (
+    after_imports,
     assigns_in,
     calls_in,
     changed,
@@ -57,7 +58,7 @@ def rows_at_once(module: cst.Module) -> cst.Module:
         return with_keyword(call, "collate_fn", "lambda rows: rows")
 
     made = changed(module, change)
-    return _after_imports(made, ROWS.format(base=base)) if "collate_fn=lambda rows: rows" in made.code else module
+    return after_imports(made, ROWS.format(base=base)) if "collate_fn=lambda rows: rows" in made.code else module
 
 
 def no_debugging(module: cst.Module) -> cst.Module:
@@ -178,10 +179,3 @@ class _TensorSums(cst.CSTTransformer):
 
 def _is_rows(node: cst.CSTNode) -> bool:
     return m.matches(node, m.Call(func=named("TensorDataset")))
-
-
-def _after_imports(module: cst.Module, text: str) -> cst.Module:
-    kind = m.SimpleStatementLine(body=[m.OneOf(m.Import(), m.ImportFrom())])
-    last = max((at for at, one in enumerate(module.body) if m.matches(one, kind)), default=-1)
-    body = [*module.body[: last + 1], *cst.parse_module(text).body, *module.body[last + 1 :]]
-    return module.with_changes(body=body)

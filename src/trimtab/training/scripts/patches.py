@@ -18,7 +18,7 @@ from trimtab.training.scripts.plan import PatchPlan
 class Patch:
     """is_exact: the result must stay the same but for rounding of the last digits, seed by seed.
 
-    may_stop: it may make fewer steps, where its result is as good.
+    may_stop: it may make fewer steps, where its result is as good. is_for_gpu: without a GPU it gains nothing.
     """
 
     name: str
@@ -26,6 +26,7 @@ class Patch:
     is_exact: bool
     rewrite: Callable[[cst.Module], cst.Module]
     may_stop: bool = False
+    is_for_gpu: bool = False
 
 
 PATCHES: tuple[Patch, ...] = (
@@ -48,6 +49,11 @@ PATCHES: tuple[Patch, ...] = (
           vectors.vectorised_loops),
     Patch("no-debugging", "what only waits, cleans up or checks in each step", True, feeding.no_debugging),
     Patch("no-waiting-for-sums", "a sum that is read in each step waits for it", False, feeding.no_waiting_for_sums),
+    Patch("loader-workers", "a GPU waits for rows that are read between its steps", False, rewrites.loader_workers,
+          is_for_gpu=True),
+    Patch("tf32", "tensor cores multiply single precision with fewer digits, many times as fast", False, rewrites.tf32,
+          is_for_gpu=True),
+    Patch("bf16-forward", "half the bytes a number, and tensor cores", False, rewrites.bf16_forward, is_for_gpu=True),
     Patch("early-stopping", "rounds without a better score are for nothing", False, feeding.early_stopping, True),
 )  # fmt: skip
 KNOWN = {one.name: one for one in PATCHES}

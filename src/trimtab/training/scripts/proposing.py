@@ -10,9 +10,13 @@ from trimtab.training.scripts.patches import KNOWN, is_exact
 from trimtab.training.scripts.plan import PatchPlan
 
 NAME = "patches"
-LEAST = 0.02  # of the CPU time: a patch that brings less is left out of the sum
-WORTH = 0.2  # of the CPU time: where all together save so much, patches are told apart by leaving them out
-RIVALS = (("one-thread", "half-the-threads"), ("one-job", "jobs-outside-only"))  # of each, one at a time
+LEAST = 0.02  # of the cost: a patch that brings less is left out of the sum
+WORTH = 0.2  # of the cost: where all together save so much, patches are told apart by leaving them out
+RIVALS = (
+    ("one-thread", "half-the-threads"),
+    ("one-job", "jobs-outside-only"),
+    ("loader-in-process", "loader-workers"),
+)  # of each, one at a time
 
 
 def first(brief: Brief[Any]) -> list[Proposal[PatchPlan]]:
@@ -95,7 +99,7 @@ def _is_tried(brief: Brief[Any], patches: Sequence[str]) -> bool:
 
 
 def _saved(brief: Brief[Any], patches: Sequence[str]) -> float:
-    """The share of the CPU time that patches saved; below any where they were not tried, or not safe."""
+    """The share of the cost that patches saved; below any where they were not tried, or not safe."""
     for one in brief.history:
         plan, verdict = one.proposal.plan, one.verdict
         if plan.patches == tuple(patches) and not plan.edits and isinstance(verdict, Comparison):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import libcst as cst
 from libcst import matchers as m
 
-from trimtab.training.scripts.calls import changed, code, keyword, named, with_keyword, without_keywords
+from trimtab.training.scripts.calls import after_imports, changed, code, keyword, named, with_keyword, without_keywords
 
 LOADER_ONLY = ("prefetch_factor", "persistent_workers", "multiprocessing_context", "timeout", "worker_init_fn")
 OPTIMIZERS = ("Adam", "AdamW", "SGD", "Adagrad")
@@ -14,6 +14,8 @@ SEARCHES = (
     "cross_val_predict", "learning_curve", "BaggingClassifier", "BaggingRegressor", "OneVsRestClassifier",
 )  # fmt: skip
 EVALUATION = ("eval", "valid", "test", "predict", "accuracy", "score", "infer")
+STREAMS = ("IterableDataset", "IterDataPipe")  # each worker would give all of one
+WORKERS = "min(4, __import__('os').cpu_count())"
 THREADS = """
 import os
 
@@ -60,6 +62,37 @@ def loader_in_process(module: cst.Module) -> cst.Module:
     return changed(module, change)
 
 
+def loader_workers(module: cst.Module) -> cst.Module:
+    """DataLoaders without workers get some, that stay from epoch to epoch, and memory from which a GPU copies."""
+
+    if "cuda" not in module.code or any(one in module.code for one in STREAMS):
+        return module
+
+    def change(call: cst.Call) -> cst.Call:
+        workers = keyword(call, "num_workers")
+        has_some = workers is not None and code(workers) != "0"
+        if not m.matches(call, m.Call(func=named("DataLoader"))) or has_some:
+            return call
+        call = with_keyword(with_keyword(call, "num_workers", WORKERS), "persistent_workers", "True")
+        return call if keyword(call, "pin_memory") is not None else with_keyword(call, "pin_memory", "True")
+
+    return changed(module, change)
+
+
+def tf32(module: cst.Module) -> cst.Module:
+    """Single precision by tensor cores."""
+    if not _trains_on_gpu(module) or "set_float32_matmul_precision" in module.code:
+        return module
+    return after_imports(module, "torch.set_float32_matmul_precision('high')\n")
+
+
+def bf16_forward(module: cst.Module) -> cst.Module:
+    """Modules' forward passes in bfloat16, but for what torch's lists keep in single precision."""
+    if not _trains_on_gpu(module) or "autocast" in module.code:
+        return module
+    return module.visit(_Bf16Forward())
+
+
 def pipeline_memory(module: cst.Module) -> cst.Module:
     """Fitted steps of a pipeline are kept while a search tries the later ones."""
     if not m.findall(module, m.Call(func=named(*SEARCHES))):
@@ -91,6 +124,18 @@ def fused_optimizer(module: cst.Module) -> cst.Module:
         return with_keyword(call, "fused", "True") if m.matches(call, kind) and not is_set else call
 
     return changed(module, change)
+
+
+def _trains_on_gpu(module: cst.Module) -> bool:
+    return "import torch" in module.code and "cuda" in module.code
+
+
+class _Bf16Forward(cst.CSTTransformer):
+    def leave_FunctionDef(self, original_node: cst.FunctionDef, updated_node: cst.FunctionDef) -> cst.FunctionDef:
+        if updated_node.name.value != "forward":
+            return updated_node
+        decorator = cst.Decorator(cst.parse_expression("torch.autocast('cuda', dtype=torch.bfloat16)"))
+        return updated_node.with_changes(decorators=[*updated_node.decorators, decorator])
 
 
 class _NoGradients(cst.CSTTransformer):

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trimtab.adapters.models.artifact import Estimator, Fitted
-from trimtab.adapters.models.blend import blended
+from trimtab.adapters.models.blend import Bounded, blended
 from trimtab.adapters.models.boosting import Training, dataset, fit_dataset
 from trimtab.adapters.models.current import fit_current
 from trimtab.adapters.models.encoding import Encoding, Matrix
@@ -36,6 +36,21 @@ FASTEST = 0.3  # no learning rate is raised beyond it for a cheaper look
 UNWATCHED = 8.0  # learning rate × rounds where there are too few rows to watch any
 
 
+@dataclass(frozen=True)
+class Grid:
+    """How columns are binned. is_native: categories as such; is_linear: with the values that leaves' models need."""
+
+    max_bin: int
+    is_native: bool
+    is_linear: bool = False
+
+    @property
+    def params(self) -> dict[str, Any]:
+        # No pre-filter: it would tie the data set to one value of min_data_in_leaf.
+        held = {"linear_tree": True} if self.is_linear else {}
+        return {"max_bin": self.max_bin, "feature_pre_filter": False, "verbosity": -1, **held}
+
+
 class Pool:
     """Rows, encoded once and binned once for each grid. Folds of them, and shares of folds, are cut from the bins."""
 
@@ -49,9 +64,9 @@ class Pool:
         """The encoded rows."""
         return encode(self.dataset, self.encoding)
 
-    def _bin(self, max_bin: int, is_native: bool) -> Any:
-        categorical = self.encoding.categorical_features if is_native else ()
-        return dataset(self.x, self.dataset.y, categorical, _shared(max_bin), query_sizes(self.dataset)).construct()
+    def _bin(self, grid: Grid) -> Any:
+        words = self.encoding.categorical_features if grid.is_native else ()
+        return dataset(self.x, self.dataset.y, words, grid.params, query_sizes(self.dataset)).construct()
 
 
 class Rows:
@@ -75,12 +90,13 @@ class Rows:
         """The encoded rows."""
         return self._pool.x if self.is_whole else self._pool.x[self._places]
 
-    def _bin(self, max_bin: int, is_native: bool, start: int, stop: int) -> Any:
+    def _bin(self, grid: Grid, start: int, stop: int, is_log: bool = False) -> Any:
         """The rows from start to before stop as a LightGBM data set. None may change it."""
-        whole = self._pool.binned(max_bin, is_native)
-        if self.is_whole and (start, stop) == (0, len(self.dataset)):
+        whole = self._pool.binned(grid)
+        if self.is_whole and (start, stop) == (0, len(self.dataset)) and not is_log:
             return whole
-        return whole.subset(self._places[start:stop], params=_shared(max_bin)).construct()
+        made = whole.subset(self._places[start:stop], params=grid.params).construct()
+        return made.set_label(np.log(self.dataset.y[start:stop])) if is_log else made
 
 
 def query_sizes(rows: Dataset) -> list[int] | None:
@@ -159,12 +175,13 @@ def _boost(rows: Rows, request: Request, rounds: int) -> tuple[Any, int]:
     """A booster and its number of rounds, which is found when 0 is given."""
     plan = request.plan
     is_default = plan.family == "lightgbm-default"
+    grid = Grid(plan.max_bin, plan.categories != "ranks", plan.leaf == "linear")
     tail = 0 if is_default or rounds else rows.tail
     rate = min(max(FASTEST, plan.learning_rate), plan.learning_rate / request.pace)
     training = Training(
         rows.dataset.task,
         max(2, len(rows.dataset.classes)),
-        _shared(plan.max_bin) | boosting_params(plan, request.metric) | ({} if is_default else {"learning_rate": rate}),
+        grid.params | boosting_params(plan, request.metric) | ({} if is_default else {"learning_rate": rate}),
         DEFAULT_ROUNDS if is_default else rounds or _most_rounds(plan, rate, tail),
         early_stopping=round(10 + 2 / rate) if tail else 0,
         threads=request.threads,
@@ -172,22 +189,23 @@ def _boost(rows: Rows, request: Request, rounds: int) -> tuple[Any, int]:
         most_cpu_seconds=request.most_cpu_seconds,
     )
     cut = len(rows.dataset) - tail
-    grid = plan.max_bin, plan.categories != "ranks"
-    binned = rows.binned(*grid, 0, cut)
-    valid = rows.binned(*grid, cut, len(rows.dataset)) if tail else None
+    is_log = plan.target == "log"
+    if is_log and (rows.dataset.task != "regression" or rows.dataset.y.min() <= 0):
+        raise ValueError("logarithms are of values above zero only")
+    binned = rows.binned(grid, 0, cut, is_log)
+    valid = rows.binned(grid, cut, len(rows.dataset), is_log) if tail else None
     booster = fit_dataset(binned, training, valid=valid)
-    return booster, int(booster.best_iteration if tail else booster.current_iteration())
+    count = int(booster.best_iteration if tail else booster.current_iteration())
+    if not is_log and not grid.is_linear:
+        return booster, count
+    low, high = float(rows.dataset.y.min()), float(rows.dataset.y.max())
+    return Estimator(Bounded(booster, low, high, is_log), rows.dataset.task), count
 
 
 def _most_rounds(plan: ModelPlan, rate: float, tail: int) -> int:
     if not tail:
         return math.ceil(UNWATCHED / rate)
     return math.ceil(MOST_ROUNDS * plan.learning_rate / rate)
-
-
-def _shared(max_bin: int) -> dict[str, Any]:
-    # No pre-filter: it would tie the data set to one value of min_data_in_leaf.
-    return {"max_bin": max_bin, "feature_pre_filter": False, "verbosity": -1}
 
 
 def _fitted(rows: Rows, predictor: Any) -> Fitted:

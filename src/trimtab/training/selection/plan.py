@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from trimtab.core.space import Choice, Float, Int, When
 
 BOOSTED = When("family", "lightgbm")
 LIKE_NONE = 1e-6  # the low end of the log range of `l2` stands for none at all
+LINEAR = {"linear_tree": True, "linear_lambda": 1.0}
 SMOOTH = {"cat_smooth": 60.0, "cat_l2": 30.0, "min_data_per_group": 200}
 
 
@@ -34,6 +35,10 @@ class ModelPlan:
     # Where a column is split: at the best place, or at one drawn at random, as extremely randomised trees do.
     splits: Annotated[str, Choice("best", "random"), BOOSTED] = "best"
     strength: Annotated[float, Float(1e-3, 100.0, log=True), When("family", "linear")] = 1.0
+    # No knobs of a search, `twins` proposes them: the target's logarithm, where it is above zero, in its place; and
+    # linear models of a path's columns in the leaves (Shi et al., IJCAI 2019), of a quantity.
+    target: Literal["plain", "log"] = "plain"
+    leaf: Literal["constant", "linear"] = "constant"
     # Plans whose predictions are averaged with this one's: a blend of what was found. Boosted ones share one booster.
     others: tuple[ModelPlan, ...] = ()
 
@@ -71,6 +76,8 @@ def boosting_params(plan: ModelPlan, metric: str) -> dict[str, Any]:
     }
     if plan.splits == "random":
         params["extra_trees"] = True
+    if plan.leaf == "linear":
+        params |= LINEAR
     if plan.bagging_share < 1:
         params |= {"bagging_fraction": plan.bagging_share, "bagging_freq": 1}
     return params | SMOOTH if plan.categories == "smooth" else params

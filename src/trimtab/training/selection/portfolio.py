@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import importlib.resources
 import json
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -56,6 +57,51 @@ def refinements(brief: Brief[Any]) -> Sequence[Proposal[ModelPlan]]:
         if plan not in known:
             return [Proposal(plan, "refine", name)]
     return ()
+
+
+@dataclass(frozen=True)
+class Twin:
+    """Another way to teach the same trees: who proposes it, the plan's field and its value, why."""
+
+    by: str
+    field: str
+    value: str
+    because: str
+
+    def of(self, plan: ModelPlan) -> ModelPlan:
+        """The plan, taught so."""
+        field: dict[str, Any] = {self.field: self.value}
+        return replace(plan, **field)
+
+    def plain(self, plan: ModelPlan) -> ModelPlan:
+        """The plan, taught as usual."""
+        field: dict[str, Any] = {self.field: getattr(ModelPlan(), self.field)}
+        return replace(plan, **field)
+
+
+LOG = Twin("log", "target", "log", "its errors are shares of the target, not amounts")
+LINEAR_LEAVES = Twin("linear leaves", "leaf", "linear", "a smooth target needs fewer splits")
+
+
+def twins(brief: Brief[Any], kinds: Sequence[Twin]) -> Sequence[Proposal[ModelPlan]]:
+    """The best boosted model so far, taught otherwise; again for a later best only where it helped the last time.
+
+    Even where it errs as much, it errs elsewhere: its mean with a plain one errs less.
+    """
+    gains = {one.proposal.plan: gain for gain, one in _full(brief)}
+    known = {one.proposal.plan for one in brief.history}
+    if len(gains) < LEAST_FITS:
+        return ()
+    for kind in kinds:
+        tried = [one.proposal.plan for one in brief.history if one.proposal.by == kind.by]
+        plan = kind.of(next(iter(gains)))
+        if plan not in known and (not tried or _helped(tried[-1], kind, gains)):
+            return [Proposal(plan, kind.by, kind.because)]
+    return ()
+
+
+def _helped(plan: ModelPlan, kind: Twin, gains: Mapping[ModelPlan, float]) -> bool:
+    return gains.get(plan, -math.inf) > gains.get(kind.plain(plan), math.inf)
 
 
 def _within(values: dict[str, Any]) -> dict[str, Any]:

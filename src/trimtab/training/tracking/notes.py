@@ -22,6 +22,10 @@ def written(run: RunEnded) -> list[str]:
         f"{run.name} ({run.status}) took {shown(spent.wall_seconds)} s and {shown(spent.cpu_seconds)} CPU-s, "
         f"{shown(spent.peak_rss_bytes / 2**20)} MiB at its peak."
     ]
+    if spent.gpu_seconds:
+        said.append(
+            f"It held GPUs for {shown(spent.gpu_seconds)} s, {shown(spent.peak_gpu_bytes / 2**20)} MiB on them at most."
+        )
     if run.metrics:
         said.append("It ended at " + ", ".join(f"{name} {shown(value)}" for name, value in run.metrics.items()) + ".")
     for name, curve in run.curves.items():
@@ -59,7 +63,8 @@ def unsupported(text: str, run: RunEnded) -> list[str]:
 def _numbers(run: RunEnded) -> Iterator[float]:
     spent = run.spent
     yield from (spent.wall_seconds, spent.cpu_seconds, spent.run_delay_seconds, spent.dollars, float(spent.tokens))
-    for size in (spent.peak_rss_bytes, spent.read_bytes, spent.written_bytes):
+    yield spent.gpu_seconds
+    for size in (spent.peak_rss_bytes, spent.peak_gpu_bytes, spent.read_bytes, spent.written_bytes):
         yield from (float(size), size / 2**20, size / 2**30)
     for value in (*run.metrics.values(), *run.parameters.values()):
         if isinstance(value, int | float):
