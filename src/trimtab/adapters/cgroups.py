@@ -12,6 +12,7 @@ from pathlib import Path
 
 ROOT = Path("/sys/fs/cgroup")
 OWN = "trimtab-"  # and a number: groups that we made for a job
+USUAL = 100  # the weight of a group that nobody changed, by version 2's scale
 UNLIMITED = 2**60  # version 1 writes a huge number where there is no limit
 
 

@@ -14,10 +14,9 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from trimtab.adapters.cgroups import OWN, ROOT, fields_of, places_of
+from trimtab.adapters.cgroups import OWN, ROOT, USUAL, fields_of, places_of
 
 TRIES, PAUSE = 10, 0.02  # seconds
-USUAL = 100  # the weight of a group that nobody changed
 SHARES = 1024  # what version 1 calls that
 NEAR = 0.98  # of the limit: it was met
 FILES = {"cpu": ("cpu.weight", "cpu.shares"), "memory": ("memory.max", "memory.limit_in_bytes")}

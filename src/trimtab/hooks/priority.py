@@ -11,8 +11,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from trimtab.adapters.meters import tree
-from trimtab.adapters.own_group import USUAL, enter, write_weight
+from trimtab.adapters.cgroups import USUAL
 from trimtab.core.errors import InputError
 from trimtab.hooks.threads import CHEAPER, NO_SLOWER, Knob
 
@@ -71,6 +70,10 @@ class Weight:
 
     def set(self, count: int) -> None:
         """From now on, for this process and all that it has started; what is no longer allowed is left as it is."""
+        # Imported here: every watched process imports this module, and few have a weight.
+        from trimtab.adapters.meters import tree
+        from trimtab.adapters.own_group import enter, write_weight
+
         group = self._file.parent
         self._now = count
         for pid in tree(os.getpid()):
