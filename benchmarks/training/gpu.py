@@ -141,10 +141,11 @@ def _ratio(pairs: list[tuple[float, float]]) -> float:
 
 def table(parts: dict[str, dict[str, Any]]) -> str:
     """As markdown."""
-    first = next(iter(parts.values()))
-    lines = [f"{first['machine']}.", ""]
+    lines = []
     if "labels" in parts:
         lines += [
+            f"{parts['labels']['machine']}.",
+            "",
             "| job | label | GPU busy | GPU held | its memory, MiB | looking, of a core |",
             "|---|---|---:|---:|---:|---:|",
         ]
@@ -158,12 +159,12 @@ def table(parts: dict[str, dict[str, Any]]) -> str:
     scripts = {name: parts[name] for name in SCRIPTS if name in parts}
     if scripts:
         lines += [
-            "| script | chosen | s before | time, times less | CPU, times less | loss | search, s |",
-            "|---|---|---:|---:|---:|---|---:|",
+            "| script | machine | chosen | s before | time, times less | CPU, times less | loss | search, s |",
+            "|---|---|---|---:|---:|---:|---|---:|",
         ]
         for name, one in scripts.items():
             lines.append(
-                f"| {name} | {one['chosen']} | {one['wall_before']:.1f} | {1 / one['wall']:.2f} | "
+                f"| {name} | {one['machine']} | {one['chosen']} | {one['wall_before']:.1f} | {1 / one['wall']:.2f} | "
                 f"{1 / one['cpu']:.2f} | {one['loss_before']:.4g} → {one['loss']:.4g} | {one['search_seconds']:.0f} |"
             )
     return "\n".join(lines) + "\n"

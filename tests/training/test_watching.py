@@ -18,7 +18,7 @@ import pytest
 
 from trimtab.adapters.cgroups import OWN, ROOT
 from trimtab.adapters.gpus import Gpus, GpuUse
-from trimtab.adapters.own_group import OwnGroup, own_group, read_weight, write_weight
+from trimtab.adapters.own_group import OwnGroup, own_group, write_weight
 from trimtab.core.errors import InputError
 from trimtab.hooks.fits import LEAST_SECONDS, EpochTuner, FitTuner, loaders, trainings
 from trimtab.hooks.loaders import hook_loaders
@@ -387,6 +387,26 @@ def test_a_priority_is_kept_where_it_is_faster_and_gone_where_it_is_not() -> Non
         assert training.threads == kept
 
 
+def changes_beside_busy(tmp_path: Path, **orders: int) -> list[tuple[str, int, int]]:
+    """What a job tried first, while every core was wanted twice."""
+    enough = tmp_path / "enough"
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2 * (os.cpu_count() or 1))]
+    try:
+        ended = watched(
+            tmp_path,
+            LONG,
+            str(enough),
+            on_change=lambda _: enough.touch(),
+            on_look=lambda now: now.seconds > 60 and enough.touch(),
+            **orders,
+        )
+    finally:
+        for one in busy:
+            one.kill()
+            one.wait()
+    return [(one.what, one.before, one.after) for one in ended.heard.changes][:1]
+
+
 def test_a_job_that_waits_for_cores_tries_the_priority_that_it_may_have(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -396,47 +416,17 @@ def test_a_job_that_waits_for_cores_tries_the_priority_that_it_may_have(
     except InputError:
         pytest.skip("this user may not raise priorities")
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
-    enough = tmp_path / "enough"
-    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2 * (os.cpu_count() or 1))]
-    try:
-        ended = watched(
-            tmp_path,
-            LONG,
-            str(enough),
-            niceness=own - 5,
-            on_change=lambda _: enough.touch(),
-            on_look=lambda now: now.seconds > 60 and enough.touch(),
-        )
-    finally:
-        for one in busy:
-            one.kill()
-            one.wait()
-    assert [(one.what, one.before, one.after) for one in ended.heard.changes][:1] == [("niceness", own, own - 5)]
+    assert changes_beside_busy(tmp_path, niceness=own - 5) == [("niceness", own, own - 5)]
 
 
 def test_a_job_that_waits_for_cores_tries_the_weight_that_it_may_have(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_group_of_memory: None
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_groups: None
 ) -> None:
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
-    enough = tmp_path / "enough"
-    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2 * (os.cpu_count() or 1))]
-    try:
-        ended = watched(
-            tmp_path,
-            LONG,
-            str(enough),
-            weight=1000,
-            on_change=lambda _: enough.touch(),
-            on_look=lambda now: now.seconds > 60 and enough.touch(),
-        )
-    finally:
-        for one in busy:
-            one.kill()
-            one.wait()
-    assert [(one.what, one.before, one.after) for one in ended.heard.changes][:1] == [("cpu weight", 100, 1000)]
+    assert changes_beside_busy(tmp_path, weight=1000) == [("cpu weight", 100, 1000)]
 
 
-def test_the_kernel_keeps_the_memory_that_a_job_was_given(tmp_path: Path, own_group_of_memory: None) -> None:
+def test_the_kernel_keeps_the_memory_that_a_job_was_given(tmp_path: Path, own_groups: None) -> None:
     grows = "import sys\nheld = bytearray(300 << 20)\nprint(len(held))\n"  # at once: no look comes in time
     told = watch_command(
         [sys.executable, "-c", grows], Orders(memory=200 << 20), folder=tmp_path, retries=1, say=(said := []).append
@@ -448,9 +438,7 @@ def test_the_kernel_keeps_the_memory_that_a_job_was_given(tmp_path: Path, own_gr
     assert not [one for base in ROOT.glob("*") for one in base.rglob(f"{OWN}{os.getpid()}-*")]
 
 
-def test_what_a_job_left_in_its_group_does_not_eat_the_memory_of_the_next_try(
-    tmp_path: Path, own_group_of_memory: None
-) -> None:
+def test_what_a_job_left_in_its_group_does_not_eat_the_memory_of_the_next_try(tmp_path: Path, own_groups: None) -> None:
     grows = """
         import subprocess, sys
         subprocess.Popen([sys.executable, "-c", "import time; x = bytearray(50 << 20); time.sleep(600)"])
@@ -463,7 +451,7 @@ def test_what_a_job_left_in_its_group_does_not_eat_the_memory_of_the_next_try(
 
 
 @pytest.fixture
-def own_group_of_memory() -> None:
+def own_groups() -> None:
     for name in ("memory", "cpu"):
         group = own_group(name)
         if group is None:
@@ -483,7 +471,7 @@ def test_a_version_2_group_is_limited_weighed_and_told_of(tmp_path: Path) -> Non
     group.limit_memory(1000)
     assert (folder / "memory.max").read_text() == "1000"
     write_weight(group.weight, 400)
-    assert read_weight(group.weight) == 400
+    assert group.weight.read_text() == "400"
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -78,6 +79,21 @@ class Gpus:
         if at not in self._held:
             return None
         return int(self._library.nvmlDeviceGetMemoryInfo(device).used)
+
+
+class GpuMeter:
+    """The GPU time that a process tree holds, and its most bytes on GPUs, as far as looks now and then tell."""
+
+    def __init__(self) -> None:
+        self.seconds, self.memory, self._at, self._gpus = 0.0, 0, time.monotonic(), Gpus()
+
+    def look(self, pids: Collection[int]) -> GpuUse | None:
+        """What the tree has now: it is taken to have had it since the last look."""
+        use, before, self._at = self._gpus.use(pids), self._at, time.monotonic()
+        if use is not None:
+            self.seconds += use.held * (self._at - before)
+            self.memory = max(self.memory, use.memory)
+        return use
 
 
 def models() -> tuple[str, ...]:

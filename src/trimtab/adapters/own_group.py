@@ -104,14 +104,8 @@ def enter(folder: Path, pid: int) -> None:
     (folder / "cgroup.procs").write_text(str(pid), encoding="ascii")
 
 
-def read_weight(file: Path) -> int:
-    """A group's share of the cores, by version 2's scale: 1 to 10,000, usually 100. Raises OSError."""
-    value = int(file.read_text(encoding="ascii"))
-    return value if file.name == "cpu.weight" else max(1, round(value * USUAL / SHARES))
-
-
 def write_weight(file: Path, weight: int) -> None:
-    """Set it. Raises OSError."""
+    """A group's share of the cores, by version 2's scale: 1 to 10,000, usually 100. Raises OSError."""
     value = weight if file.name == "cpu.weight" else max(2, round(weight * SHARES / USUAL))
     file.write_text(str(value), encoding="ascii")
 

@@ -242,8 +242,8 @@ class _Watch:
             spent=replace(
                 spent,
                 wall_seconds=time.monotonic() - self._began,
-                gpu_seconds=self._watched.gpu_seconds,
-                peak_gpu_bytes=self._watched.gpu_memory,
+                gpu_seconds=self._watched.gpus.seconds,
+                peak_gpu_bytes=self._watched.gpus.memory,
             ),
             labels=tuple(self._labels),
             heard=self._heard,

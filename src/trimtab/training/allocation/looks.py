@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from trimtab.adapters.cgroups import Allowance, Groups
-from trimtab.adapters.gpus import Gpus, GpuUse
+from trimtab.adapters.gpus import GpuMeter, GpuUse
 from trimtab.adapters.meters import tree
 
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -95,15 +95,13 @@ class Watched:
     looks: deque[Look] = field(default_factory=lambda: deque(maxlen=KEPT))
     pause: float = FIRST_PAUSE
     cost: float = 0.0  # CPU seconds that looking took, and what is made of looks, if it is added
-    gpu_seconds: float = 0.0  # of GPUs held
-    gpu_memory: int = 0  # bytes at its peak
+    gpus: GpuMeter = field(default_factory=GpuMeter)
     _threads: dict[int, tuple[float, float]] = field(default_factory=dict)  # CPU and delay, by thread
     _io: dict[int, tuple[int, int, int]] = field(default_factory=dict)
     _pace: float = LEAST_PAUSE
     _paced: float = 0.0  # of the cost: what the pace accounts for
     _turn: float = 0.0
     _groups: Groups | None = None
-    _gpus: Gpus = field(default_factory=Gpus)
     _cores: tuple[int, ...] = ()
     _ended: tuple[float, float] = (0.0, 0.0)  # CPU and delay of threads that are gone
     _read: int = 0  # and what processes did that are gone
@@ -123,7 +121,6 @@ class Watched:
         self._turn = (self._turn + GOLDEN) % 1.0
         self.pause = self._pace * (0.6 + 0.8 * self._turn)
         if made is not None:
-            self._held(made)
             self.looks.append(made)
         return made
 
@@ -171,14 +168,8 @@ class Watched:
             by_thread=by_thread,
             others=_busy(self._cores) - total,
             allowance=self._groups.read(),
-            gpu=self._gpus.use(pids),
+            gpu=self.gpus.look(pids),
         )
-
-    def _held(self, look: Look) -> None:
-        if look.gpu is not None:
-            before = self.looks[-1].at if self.looks else look.at
-            self.gpu_seconds += look.gpu.held * (look.at - before)
-            self.gpu_memory = max(self.gpu_memory, look.gpu.memory)
 
     def _bury(self, threads: Mapping[int, tuple[float, float]], io: Mapping[int, tuple[int, int, int]]) -> None:
         """What is gone since the last look, or has given its number to another, stays counted."""

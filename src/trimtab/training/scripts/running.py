@@ -13,13 +13,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import trimtab.hooks
-from trimtab.adapters.gpus import Gpus
+from trimtab.adapters.gpus import GpuMeter
 from trimtab.adapters.meters import TreeMeter, waited_peak
 from trimtab.adapters.runners.process import end_tree, nested_mark
 from trimtab.core.model import Failure, Spend
@@ -91,7 +91,7 @@ def _judged(script: Script, why: str, printed: str, heard: Heard, spent: Spend) 
 
 def _watched(job: subprocess.Popen[bytes], wall_seconds: float, mark: str) -> tuple[str, Spend]:
     """Why it failed, if it did, and what it cost with all that it started; nothing of it lives on."""
-    meter, held, began = TreeMeter(job.pid), _Held(), time.monotonic()
+    meter, held, began = TreeMeter(job.pid), GpuMeter(), time.monotonic()
     with closing_pidfd(job.pid) as poll:
         while not (is_done := bool(poll.poll(1000 * LOOK_SECONDS))) and time.monotonic() < began + wall_seconds:
             meter.sample()
@@ -118,19 +118,6 @@ def _watched(job: subprocess.Popen[bytes], wall_seconds: float, mark: str) -> tu
         return "", spent
     how = f"signal {-job.returncode}" if job.returncode < 0 else f"exit code {job.returncode}"
     return f"it failed with {how}", spent
-
-
-class _Held:
-    """The GPUs that a run holds, as far as looks now and then tell."""
-
-    def __init__(self) -> None:
-        self.seconds, self.memory, self._at, self._gpus = 0.0, 0, time.monotonic(), Gpus()
-
-    def look(self, pids: Collection[int]) -> None:
-        use, before, self._at = self._gpus.use(pids), self._at, time.monotonic()
-        if use is not None:
-            self.seconds += use.held * (self._at - before)
-            self.memory = max(self.memory, use.memory)
 
 
 @contextmanager
