@@ -90,6 +90,17 @@ def test_help_names_every_verb() -> None:
         assert f" {verb} " in done.stdout
 
 
+@pytest.mark.parametrize(("verb", "own", "sub"), [("watch", "--pid", "report"), ("scale", "--load-seconds", "keda")])
+def test_a_verb_with_sub_verbs_shows_its_own_options_too(verb: str, own: str, sub: str) -> None:
+    told = trimtab(verb, "--help").stdout
+    assert f" {verb} [OPTIONS] [" in told.partition("\n")[0]
+    assert f"  {own} " in told
+    assert f"  {sub} " in told
+    wrong = trimtab(verb, own, "x")
+    assert wrong.returncode == 2
+    assert f" {verb} --help' for help." in wrong.stderr
+
+
 @pytest.fixture(scope="module")
 def tuned(pipeline: Path) -> dict[str, Any]:
     """What `tune` said of the pipeline, whose ledger holds it from now on."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import typer
 import typer.core
 
 DEFAULT_VERB = "replay"
@@ -26,11 +27,35 @@ class ByArea(typer.core.TyperGroup):
                 formatter.write_dl(verbs)
 
 
+class Unnamed(typer.Context):
+    """Of a verb that is called by its group's name."""
+
+    @property
+    def command_path(self) -> str:
+        """What the user typed."""
+        return self.parent.command_path if self.parent else super().command_path
+
+
 class WithDefault(typer.core.TyperGroup):
-    """A verb with a sub-verb: `scale PLACE` replays, `scale run` runs."""
+    """A verb with a sub-verb: `scale PLACE` replays, `scale run` runs. Its help is that of both."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Put the verb that works on the argument in front, unless a sub-verb or help is asked for."""
-        if DEFAULT_VERB in self.commands and not (args and (args[0] in self.commands or args[0] == "--help")):
+        if not (args and (args[0] in self.commands or args[0] == "--help")):
+            self._default.context_class = Unnamed
             args = [DEFAULT_VERB, *args]
         return super().parse_args(ctx, args)
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """The default verb's."""
+        pieces: list[str] = self._default.collect_usage_pieces(ctx)
+        return pieces
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """The default verb's arguments and options, then the sub-verbs."""
+        self._default.format_options(ctx, formatter)
+        self.format_commands(ctx, formatter)
+
+    @property
+    def _default(self) -> Any:
+        return self.commands[DEFAULT_VERB]
