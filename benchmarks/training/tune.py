@@ -1,8 +1,9 @@
 """tune against default LightGBM, Optuna (50 trials), FLAML and AutoGluon: what they find, and at what CPU.
 
 Everyone gets the same 70 % of the rows and is scored on the other 30 %, which nobody chose anything on. trimtab is
-`trimtab.Tuner` with a budget of 0.3 of the CPU that Optuna took on the set. CPU seconds of the whole process tree;
-loading the table is excluded. Peers run in environments of their own, made under .bench; those that budget in wall
+`trimtab.Tuner` with a budget of 0.3 of the CPU that Optuna took on the set; trimtab-60 is the same with 60 CPU-s, a
+fifth of FLAML's and a twentieth of AutoGluon's longest. CPU seconds of the whole process tree; loading the table is
+excluded. Peers run in environments of their own, made under .bench; those that budget in wall
 seconds get the CPU time of their process for a clock, so that a busy host takes nothing away from them.
 
 Every run is kept in `tune_raw.json` and never repeated: run it again for more sets, seeds and arms. The table is made
@@ -36,6 +37,7 @@ from tune_table import Ran, table
 
 TRIALS = 50
 SHARE_OF_OPTUNA = 0.3  # of the CPU that Optuna took: trimtab's whole budget
+BUDGETS: Mapping[str, float] = {"trimtab-60": 60.0}  # CPU seconds
 RAW = Path(__file__).with_name("tune_raw.json")
 SCORERS = {
     "auc": "roc_auc",
@@ -159,6 +161,7 @@ HERE: Mapping[str, Callable[[Any, str, int, float], Found]] = {
     "default": default,
     "optuna": optuna_50,
     "trimtab": trimtab,
+    "trimtab-60": trimtab,
 }
 
 
@@ -228,8 +231,10 @@ def machine() -> str:
     return f"{os.cpu_count()} cores, {name}, load {os.getloadavg()[0]:.1f}"
 
 
-def budget_for(name: str, runs: list[Ran]) -> float:
-    """trimtab's: a share of what Optuna took on this set."""
+def budget_for(arm: str, name: str, runs: list[Ran]) -> float:
+    """trimtab's: so many CPU seconds, or a share of what Optuna took on this set."""
+    if arm in BUDGETS:
+        return BUDGETS[arm]
     took = [one.cpu_seconds for one in runs if (one.name, one.arm) == (name, "optuna")]
     if not took:
         sys.exit(f"{name}: Optuna's CPU is trimtab's measure: run --arms optuna first")
@@ -243,7 +248,7 @@ def read() -> list[Ran]:
 def write(runs: list[Ran], out: Path) -> None:
     text = ",\n".join(json.dumps(asdict(one)) for one in runs)
     RAW.write_text(f"[\n{text}\n]\n", encoding="utf-8")
-    out.write_text(table(runs, tuple(REPORTED), tuple(PEERS)), encoding="utf-8")
+    out.write_text(table(runs, tuple(REPORTED), tuple(BUDGETS), tuple(PEERS)), encoding="utf-8")
 
 
 def main() -> None:
@@ -279,7 +284,7 @@ def run_new(arm: str, name: str, seed: int, spec: Any, runs: list[Ran]) -> bool:
     seed = 0 if arm == "default" else seed  # the default has no seed
     if any((run.arm, run.name, run.seed) == (arm, name, seed) for run in runs):
         return False
-    runs.append(ran(arm, name, seed, spec, budget_for(name, runs) if arm == "trimtab" else 0.0))
+    runs.append(ran(arm, name, seed, spec, budget_for(arm, name, runs) if HERE.get(arm) is trimtab else 0.0))
     print(f"{name} {arm} {seed}: {runs[-1].value:.5g} in {runs[-1].cpu_seconds:.1f} CPU-s", file=sys.stderr, flush=True)
     return True
 

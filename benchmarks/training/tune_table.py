@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -60,8 +61,10 @@ def arm(runs: Sequence[Ran], name: str, which: str) -> Arm | None:
     return Arm(found) if found else None
 
 
-def table(runs: Sequence[Ran], sets: Sequence[str], peers: Sequence[str]) -> str:
-    arms = ("default", "optuna", "trimtab", *peers)
+def table(runs: Sequence[Ran], sets: Sequence[str], longer: Sequence[str], peers: Sequence[str]) -> str:
+    """`longer`: arms of trimtab with a budget of their own."""
+    ours, others = ("trimtab", *longer), ("default", "optuna", *peers)
+    arms = ("default", "optuna", *ours, *peers)
     names = [name for name in sets if any(one.name == name for one in runs)]
     metrics = {one.name: one.metric for one in runs}
     rows = [
@@ -75,23 +78,18 @@ def table(runs: Sequence[Ran], sets: Sequence[str], peers: Sequence[str]) -> str
     return "\n".join([
         "# tune against default LightGBM, Optuna, FLAML and AutoGluon\n",
         "The metric on 30 % of the rows that nothing was chosen on: the mean over seeds (lowest to highest), and CPU "
-        "seconds of everything that the arm did. trimtab is `trimtab.Tuner` with 0.3 of Optuna's CPU for its budget. "
+        "seconds of everything that the arm did. trimtab is `trimtab.Tuner` with 0.3 of Optuna's CPU for its budget, "
+        "trimtab-60 with 60 CPU-s. "
         "Peers run on the clock of their CPU time. `-`: not measured yet. When the search ends and how folds follow "
         "the budget was changed after a first look at spam, churn and diamonds, and when the default is kept after one "
         "at spam and churn: those three are not unseen. Logarithms of targets and linear leaves were thought of after "
         "AutoGluon's rows of diamonds, deliveries and weather, and tried on the rows of those sets that are not "
         "reported on, and on others. Blends were drawn up on twelve sets that are not here.\n",
-        "| set | default LightGBM | Optuna 50 | trimtab | " + " | ".join(peers) + " |",
+        "| set | default LightGBM | Optuna 50 | " + " | ".join((*ours, *peers)) + " |",
         "|---" * (len(arms) + 1) + "|",
         *rows,
         "",
-        "trimtab against each, in bootstrap deviations of the metric (above 0: trimtab is better), and its CPU as a "
-        "share of theirs:\n",
-        "| set | " + " | ".join(("default LightGBM", "Optuna 50", *peers)) + " | search, × oracle |",
-        "|---" * (len(arms) + 1) + "|",
-        *(_against(runs, name, tuple(one for one in arms if one != "trimtab")) for name in names),
-        "",
-        *_figures(runs, names, peers),
+        *itertools.chain(*(_beside(runs, names, one, others) for one in ours)),
         f"\nMost seeds by arm: {counted}. Machine: {'; '.join(machines)}, load {min(loads):.1f} to {max(loads):.1f}. "
         "Made by `python benchmarks/training/tune.py`; every run is in `tune_raw.json`.\n",
     ])  # fmt: skip
@@ -101,11 +99,25 @@ def _cell(found: Arm | None) -> str:
     return found.shown() if found else "-"
 
 
-def _against(runs: Sequence[Ran], name: str, others: Sequence[str]) -> str:
-    ours = arm(runs, name, "trimtab")
+def _beside(runs: Sequence[Ran], names: Sequence[str], which: str, others: Sequence[str]) -> list[str]:
+    """One arm of trimtab against each of the others."""
+    return [
+        f"{which} against each, in bootstrap deviations of the metric (above 0: trimtab is better), and its CPU as a "
+        "share of theirs:\n",
+        "| set | " + " | ".join((*others, "search, × oracle")) + " |",
+        "|---" * (len(others) + 2) + "|",
+        *(_against(runs, name, which, others) for name in names),
+        "",
+        *_figures(runs, names, which, others),
+        "",
+    ]
+
+
+def _against(runs: Sequence[Ran], name: str, which: str, others: Sequence[str]) -> str:
+    ours = arm(runs, name, which)
     cells = []
-    for which in others:
-        theirs = arm(runs, name, which)
+    for other in others:
+        theirs = arm(runs, name, other)
         both = ours and theirs
         cells.append(f"{ours.over(theirs):+.2f} at {ours.cpu_seconds / theirs.cpu_seconds:.2f}" if both else "-")  # type: ignore[union-attr]
     return f"| {name} | " + " | ".join(cells) + f" | {_multiple(ours)} |"
@@ -122,23 +134,23 @@ def multiples(ours: Arm | None) -> list[float]:
     return [float(one) for one in said if one.replace(".", "").isdigit()]
 
 
-def _figures(runs: Sequence[Ran], names: Sequence[str], peers: Sequence[str]) -> list[str]:
+def _figures(runs: Sequence[Ran], names: Sequence[str], mine: str, others: Sequence[str]) -> list[str]:
     def counted(which: str, said: str, holds: Callable[[Arm, Arm], bool]) -> str:
-        pairs = [(arm(runs, name, "trimtab"), arm(runs, name, which)) for name in names]
+        pairs = [(arm(runs, name, mine), arm(runs, name, which)) for name in names]
         both = [(ours, theirs) for ours, theirs in pairs if ours and theirs]
         return f"- {said}: {sum(holds(*pair) for pair in both)} of {len(both)} sets"
 
     cheap = [
         counted(which, f"better than {which} at a third of its CPU or less",
                 lambda ours, theirs: ours.quality > theirs.quality and ours.cpu_seconds <= theirs.cpu_seconds / 3)
-        for which in ("optuna", *(one for one in peers if one.startswith("flaml")))
+        for which in others if which.startswith(("optuna", "flaml"))
     ]  # fmt: skip
     near = [
         counted(which, f"within {NEAR} deviations of {which}, or better, at a twentieth of its CPU or less",
                 lambda ours, theirs: ours.over(theirs) >= -NEAR and ours.cpu_seconds <= theirs.cpu_seconds / 20)
-        for which in peers if which.startswith("autogluon")
+        for which in others if which.startswith("autogluon")
     ]  # fmt: skip
-    dear = [multiples(arm(runs, name, "trimtab")) for name in names]
+    dear = [multiples(arm(runs, name, mine)) for name in names]
     few = sum(statistics.fmean(one) <= 8 for one in dear if one)
     return [
         counted("default", "worse than default LightGBM by more than its noise (1 deviation)",
