@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pytest
-from lightgbm import LGBMClassifier
+from lightgbm import LGBMClassifier, LGBMRegressor
 from sklearn.datasets import load_breast_cancer, load_diabetes
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, log_loss, make_scorer, ndcg_score
@@ -394,15 +394,30 @@ def test_a_target_of_amounts_is_learned_by_its_logarithm_where_that_errs_less() 
     assert np.abs(again - prices[1000:]).mean() < np.abs(plain.predict(x[1000:]) + 1 - prices[1000:]).mean()
 
 
-def test_a_smooth_quantity_is_learned_by_linear_leaves_and_stays_within_what_was_seen() -> None:
-    rng = np.random.default_rng(0)
-    x = rng.uniform(-2, 2, size=(3000, 4))
-    y = 3 * x[:, 0] + x[:, 1] * x[:, 2] + 2 * x[:, 3] + rng.normal(0, 0.1, 3000)
-    tuner = quick(trials=8).fit(x[:2000], y[:2000])
+def test_lines_that_break_are_learned_by_linear_leaves_and_stay_within_what_was_seen() -> None:
+    rng = np.random.default_rng(1)
+    x = rng.uniform(-2, 2, size=(2000, 4))
+    y = np.where(x[:, 0] > 0, 3, -3) * x[:, 1] + 5 * np.floor(x[:, 2]) + rng.normal(0, 0.1, 2000)
+    tuner = quick(trials=8).fit(x, y)
     assert any(one.leaf == "linear" for one in tuner.plan_.members)
-    assert np.abs(tuner.predict(100 * x)).max() <= np.abs(y[:2000]).max() + 1e-9
-    plain = quick(trials=8, scoring="neg_mean_absolute_error").fit(x[:2000], y[:2000])
+    assert np.abs(tuner.predict(100 * x)).max() <= np.abs(y).max() + 1e-9
+    plain = quick(trials=8, scoring="neg_mean_absolute_error").fit(x, y)
     assert all(one.leaf == "constant" for one in plain.plan_.members)
+
+
+def test_where_a_quantity_bends_a_network_weighs_most() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-2, 2, size=(1500, 4))
+    y = 3 * x[:, 0] + x[:, 1] * x[:, 2] + 2 * x[:, 3]
+    seen = y[:1000] + rng.normal(0, 0.1, 1000)
+    tuner = quick(trials=8).fit(x[:1000], seen)
+    assert sum(bool(one.hidden) for one in tuner.plan_.members) > len(tuner.plan_.members) / 2
+    default = LGBMRegressor(verbosity=-1, n_jobs=1).fit(x[:1000], seen)
+    ours, theirs = (np.abs(one.predict(x[1000:]) - y[1000:]).mean() for one in (tuner, default))
+    assert ours < theirs / 3
+    assert np.abs(tuner.predict(100 * x)).max() <= np.abs(seen).max() + 1e-9
+    again = quick(trials=8).fit(x[:1000], seen)
+    assert np.array_equal(again.predict(x), pickle.loads(pickle.dumps(tuner)).predict(x))
 
 
 def test_twins_go_on_while_they_help_and_no_further() -> None:

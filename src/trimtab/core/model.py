@@ -78,8 +78,10 @@ class Ladder:
     holdout_seeds: int = 5
     finalists: int = 3
     keep: float = 1 / 3  # share of the plans on a rung that may climb
+    least: int = 2  # of the plans on a rung: so many may climb, however few there are
     interleaved: bool = False
     steadiest: str = ""
+    always: frozenset[str] = frozenset()  # proposers whose plans all climb, and take no other's place
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,7 +75,7 @@ class Race(Generic[P]):
             return False
         self._seen.add(key)
         wrong = faults(proposal.plan)
-        verdict, rung = (Refusal("invalid", "; ".join(wrong)), -1) if wrong else self._climb(proposal.plan, is_baseline)
+        verdict, rung = (Refusal("invalid", "; ".join(wrong)), -1) if wrong else self._climb(proposal, is_baseline)
         self.standings.append(Standing(Trial(proposal, verdict), rung))
         judged_now = Judged(self._study.key, dump(proposal.plan), key, proposal.by, proposal.because, verdict)
         self._study.bench.write(judged_now)
@@ -120,15 +120,15 @@ class Race(Generic[P]):
         first = max(ties, key=steadiness)
         return [best[first], *best[:first], *best[first + 1 :]]
 
-    def _climb(self, plan: P, is_baseline: bool) -> tuple[Verdict, int]:
+    def _climb(self, proposal: Proposal[P], is_baseline: bool) -> tuple[Verdict, int]:
         verdict: Verdict = Refusal("failed", "there are no rungs")
-        reached = -1
+        reached, always = -1, proposal.by in self._ladder.always
         for level, rung in enumerate(self._ladder.rungs):
-            verdict = self._judge(plan, rung)
+            verdict = self._judge(proposal.plan, rung)
             if isinstance(verdict, Refusal):
                 return verdict, -1
             reached = level
-            if self._meter.is_spent or not (self._may_climb(verdict, level) or is_baseline):
+            if self._meter.is_spent or not (always or self._may_climb(verdict, level) or is_baseline):
                 break
         return verdict, reached
 
@@ -150,7 +150,7 @@ class Race(Generic[P]):
             return False  # and is no measure for others: what breaks a guardrail often gains most
         scores = self._scores[level]
         scores.append(verdict.gain.mid)
-        places = max(2, math.ceil(len(scores) * self._ladder.keep))
+        places = max(self._ladder.least, math.ceil(len(scores) * self._ladder.keep))
         return sum(score > verdict.gain.mid for score in scores) < places
 
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from scipy.stats import skew
 
 from trimtab.adapters.models.artifact import Fitted
-from trimtab.adapters.sources.dataset import Dataset, Task
+from trimtab.adapters.sources.dataset import Dataset
 from trimtab.core.budget import Meter, Stopwatch
 from trimtab.core.errors import InputError
 from trimtab.core.events import Event, Judged, Recorded
@@ -35,15 +35,19 @@ from trimtab.training.selection.fits import Fits, require_room
 from trimtab.training.selection.fitting import DEFAULT_ROUNDS, Pool, Request, Rows, Trained, train
 from trimtab.training.selection.folded import Folded, folded
 from trimtab.training.selection.given import LEAST_ROWS, Given
+from trimtab.training.selection.greedy import Greedy
 from trimtab.training.selection.memory import busy_cores, threads_for
+from trimtab.training.selection.network import expected_seconds
 from trimtab.training.selection.plan import DEFAULT, SEARCHED, ModelPlan
 from trimtab.training.selection.portfolio import (
     BLENDS,
+    HIDDEN,
     LINEAR_LEAVES,
     LOG,
     Terms,
     Twin,
     blends,
+    network,
     portfolio,
     refinements,
     twins,
@@ -59,6 +63,7 @@ MORE_WORK = 2.0  # times what a fold's training cost: the last ones, on 1.6 time
 ENOUGH_PLANS = 15  # to compare, before any is looked at on several folds
 SURELY = 2.0  # standard errors
 SIZES = (2, 3, 4, 6, 8)  # of blends
+NETWORK_SHARE = 0.1  # of the budget, on all folds
 PLAN_PRICE = 2.0  # what a plan of the portfolio costs on a fold, in trainings of default LightGBM on every row
 SIMPLE = ModelPlan(family="linear")
 
@@ -208,7 +213,7 @@ def _searched(fits: Fits, scoring: Scoring, made: Given, effort: Effort) -> Chos
     ledger = Unwritten()
     decision = optimize(
         problem,
-        _proposer(effort, made.rows.task, _twins(made.rows, fits, scoring)),
+        _proposer(effort, fits, scoring),
         search=Meter(cpu_seconds=SEARCH_SHARE * effort.budget),
         check=Meter(cpu_seconds=CHECK_SHARE * effort.budget),
         ledger=ledger,
@@ -219,13 +224,18 @@ def _searched(fits: Fits, scoring: Scoring, made: Given, effort: Effort) -> Chos
     return _chosen(decision, ledger, problem)
 
 
-def _proposer(effort: Effort, task: Task, kinds: Sequence[Twin]) -> Enough:
+def _proposer(effort: Effort, fits: Fits, scoring: Scoring) -> Enough:
     """Known plans, blends of what does well and steps from it, then classical search."""
     affordable = (1 - SEARCH_SHARE) * effort.budget / MORE_WORK if effort.trials is None else math.inf
-    terms = Terms(affordable, SIZES, are_mixed=task != "ranking")
+    terms = Terms(affordable, SIZES, are_mixed=fits.rows.task != "ranking")
+    kinds, has_network = _twins(fits.rows, fits, scoring), _can_have_network(effort, fits)
+    watch = Stopwatch()
+    # Where a count of trials ends the search, no time decides anything, so that it repeats.
+    greedy = Greedy(fits, scoring, terms, lambda: watch.read().cpu_seconds if effort.trials is None else math.inf)
 
     def joined(brief: Brief[Any]) -> list[Proposal[ModelPlan]]:
-        return [*twins(brief, kinds), *blends(brief, terms)]
+        networks = network(brief) if has_network else ()
+        return [*twins(brief, kinds), *networks, *blends(brief, terms), *greedy.propose(brief)]
 
     known = Rules("portfolio", portfolio, batch=1)
     search = Search(seed=effort.seed, startup=4, fixed=SEARCHED)
@@ -238,6 +248,14 @@ def _twins(rows: Dataset, fits: Fits, scoring: Scoring) -> list[Twin]:
     if rows.task != "regression":
         return []
     return [*([LOG] if _is_skewed(rows, fits) else []), *([LINEAR_LEAVES] if scoring.loss != "mae" else [])]
+
+
+def _can_have_network(effort: Effort, fits: Fits) -> bool:
+    """Whether one is cheap beside the budget, on all folds. Rankings have none."""
+    if fits.rows.task == "ranking":
+        return False
+    rows = sum(len(trained_on) for trained_on, _ in fits.folds.search)
+    return expected_seconds(rows, fits.pool.encoding, HIDDEN) <= NETWORK_SHARE * effort.budget
 
 
 def _is_skewed(rows: Dataset, fits: Fits) -> bool:

@@ -140,14 +140,25 @@ def mean_prediction(
     predictions: Sequence[npt.NDArray[np.float64]], task: Task, weights: Sequence[float] | None = None
 ) -> npt.NDArray[np.float64]:
     """What `averaged` would predict, from the predictions of its parts: the mean of raw scores."""
+    return from_raw(np.average([to_raw(one, task) for one in predictions], axis=0, weights=weights), task)
+
+
+def to_raw(predicted: npt.NDArray[np.float64], task: Task) -> npt.NDArray[np.float64]:
+    """Raw scores that a booster would give for these predictions: values, logits or logarithms of chances."""
     if task in QUANTITIES:
-        return np.asarray(np.average(predictions, axis=0, weights=weights))
-    logs = [np.log(np.clip(one, 1e-15, 1.0)) for one in predictions]
+        return predicted
+    logs = np.log(np.clip(predicted, 1e-15, 1.0))
+    return logs - np.log1p(-np.clip(predicted, 0.0, 1 - 1e-15)) if task == "binary" else logs
+
+
+def from_raw(raw: npt.NDArray[np.float64], task: Task) -> npt.NDArray[np.float64]:
+    """Predictions of raw scores."""
+    if task in QUANTITIES:
+        return np.asarray(raw)
     if task == "binary":
-        odds = [log - np.log1p(-np.clip(one, 0.0, 1 - 1e-15)) for log, one in zip(logs, predictions, strict=True)]
-        return np.asarray(1.0 / (1.0 + np.exp(-np.average(odds, axis=0, weights=weights))))
-    raw = np.exp(np.average(logs, axis=0, weights=weights))
-    return np.asarray(raw / raw.sum(axis=1, keepdims=True))
+        return np.asarray(1.0 / (1.0 + np.exp(-raw)))
+    chances = np.exp(raw)
+    return np.asarray(chances / chances.sum(axis=1, keepdims=True))
 
 
 def _rounds(text: str, per_round: int) -> list[list[str]]:

@@ -72,13 +72,15 @@ class Fits:
         rows = Rows(self._everything)
         made: list[Trained] = []
         once = dict(known)
-        for seed in range(max(1, MOST_MODELS // len(plan.members))):
+        for seed in range(max(1, MOST_MODELS // len(set(plan.members)))):
             before = left()
+            now: dict[ModelPlan, Trained] = {}
             for one, number in zip(plan.members, rounds, strict=True):
-                request = Request(one, self._loss, rounds=(number,), threads=self.threads, seed=seed)
-                made.append(once.get(one) or train(rows, request))
-                if not one.draws:
-                    once[one] = made[-1]
+                if one not in now:  # a member may count twice
+                    request = Request(one, self._loss, rounds=(number,), threads=self.threads, seed=seed)
+                    now[one] = once.get(one) or train(rows, request)
+                made.append(now[one])
+            once |= {one: trained for one, trained in now.items() if not one.draws}
             if not any(one.draws for one in plan.members) or left() <= SLACK * (before - left()):
                 break
         return joined(made, self.rows.task)
@@ -102,11 +104,12 @@ class Fits:
     def _blended(self, plan: ModelPlan, fold: int, fraction: float) -> Fit:
         """What a blend would predict, from what its members did. Its costs are theirs, summed."""
         parts = [self.fit(one, fold, fraction) for one in plan.members]
+        distinct = [self.fit(one, fold, fraction) for one in dict.fromkeys(plan.members)]
         return Fit(
             mean_prediction([one.predicted for one in parts], self.rows.task),
             tuple(number for one in parts for number in one.rounds),
-            sum(one.train_cpu_seconds for one in parts),
-            sum(one.predict_us_per_row for one in parts),
+            sum(one.train_cpu_seconds for one in distinct),
+            sum(one.predict_us_per_row for one in distinct),
         )
 
     def _fitted(self, plan: ModelPlan, fold: int, fraction: float) -> Fit:

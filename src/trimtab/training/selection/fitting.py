@@ -22,12 +22,14 @@ from trimtab.adapters.models.learn_encoding import encode, learn
 from trimtab.adapters.sources.dataset import QUANTITIES, Dataset, Task
 from trimtab.core.errors import InputError
 from trimtab.training.selection.linear import linear_model
+from trimtab.training.selection.network import Build, fit_network
 from trimtab.training.selection.plan import ModelPlan, boosting_params
 
 Places: TypeAlias = npt.NDArray[np.int64]
 
 DEFAULT_ROUNDS = 100
-MOST_ROUNDS = 2000
+MOST_ROUNDS = 2000  # of trees with MANY_LEAVES or more; smaller ones cost less, and are given as many leaves in all
+MANY_LEAVES, MOST_TIMES = 16, 4
 TAIL_SHARE = 0.1  # of the training rows, the last ones: what early stopping watches
 MOST_TAIL_ROWS = 20_000
 CHEAP_TAIL_ROWS = 3_000  # are kept, if there are so many, when the other rows are thinned
@@ -142,10 +144,7 @@ def train(rows: Rows, request: Request) -> Trained:
     rounds = request.rounds or (0,) * len(plan.members)
     if len(rounds) != len(plan.members):
         raise ValueError(f"{len(plan.members)} members cannot have {len(rounds)} numbers of rounds")
-    made = [
-        (_linear(rows, one), 0) if one.family == "linear" else _boost(rows, replace(request, plan=one), number)
-        for one, number in zip(plan.members, rounds, strict=True)
-    ]
+    made = [_member(rows, replace(request, plan=one), count) for one, count in zip(plan.members, rounds, strict=True)]
     return joined([Trained(_fitted(rows, model), (number,)) for model, number in made], rows.dataset.task)
 
 
@@ -155,11 +154,17 @@ def joined(made: Sequence[Trained], task: Task) -> Trained:
     return Trained(replace(made[0].fitted, predictor=predictor), tuple(itertools.chain(*(one.rounds for one in made))))
 
 
-def _linear(rows: Rows, plan: ModelPlan) -> Estimator:
-    model = linear_model(plan.strength, rows.encoding, rows.dataset.task)
-    y = rows.dataset.y if rows.dataset.task in QUANTITIES else rows.dataset.y.astype(int)
-    model.fit(rows.x, y)
-    return Estimator(model, rows.dataset.task)
+def _member(rows: Rows, request: Request, rounds: int) -> tuple[Any, int]:
+    """A model of any family, and its number of rounds."""
+    plan, task, y = request.plan, rows.dataset.task, rows.dataset.y
+    if plan.family != "linear":
+        return _boost(rows, request, rounds)
+    if plan.hidden:
+        build = Build(plan.hidden, request.seed, request.threads)
+        return Estimator(fit_network(rows.x, y, rows.encoding, task, build), task), 0
+    model = linear_model(plan.strength, rows.encoding, task)
+    model.fit(rows.x, y if task in QUANTITIES else y.astype(int))
+    return Estimator(model, task), 0
 
 
 def more_rounds(rounds: tuple[int, ...], times: float) -> tuple[int, ...]:
@@ -205,7 +210,8 @@ def _boost(rows: Rows, request: Request, rounds: int) -> tuple[Any, int]:
 def _most_rounds(plan: ModelPlan, rate: float, tail: int) -> int:
     if not tail:
         return math.ceil(UNWATCHED / rate)
-    return math.ceil(MOST_ROUNDS * plan.learning_rate / rate)
+    times = min(MOST_TIMES, max(1.0, MANY_LEAVES / plan.leaves))
+    return math.ceil(MOST_ROUNDS * times * plan.learning_rate / rate)
 
 
 def _fitted(rows: Rows, predictor: Any) -> Fitted:

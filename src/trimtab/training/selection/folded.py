@@ -12,10 +12,11 @@ from trimtab.training.selection.fits import HOLDOUT, Fits
 from trimtab.training.selection.folds import Layout, Places, flattened, most_pieces
 from trimtab.training.selection.measure import FEWEST_ROWS
 from trimtab.training.selection.plan import DEFAULT, ModelPlan
+from trimtab.training.selection.portfolio import BLENDS, NETWORKS
 from trimtab.training.selection.problem import BLOCKS, LARGEST_LOOK, LEAST_BLOCK_ROWS, LEAST_ROWS
 from trimtab.training.selection.scoring import Scoring, is_defined
 
-KEPT_FOR_FOLDS = 0.5  # of the plans that were looked at on one fold: each further one is as dear as the first
+KEPT = 0.25  # of the plans that were looked at on one fold: each further one is as dear as the first
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,8 +50,10 @@ class Folded:
             rungs.insert(0, Rung(min(LARGEST_LOOK, FEWEST_ROWS / count), pieces))
         if folds > 1:
             rungs.append(Rung(1.0, pieces * folds))
-        keep = KEPT_FOR_FOLDS if folds > 1 else 0.25
-        return Ladder(tuple(rungs), len(self.holdout_parts), finalists=1, keep=keep, steadiest="models")
+        # A network alone seldom wins, in blends it may; a blend costs nothing where its members were looked at.
+        always = frozenset({NETWORKS, BLENDS})
+        held = len(self.holdout_parts)
+        return Ladder(tuple(rungs), held, finalists=1, keep=KEPT, least=1, steadiest="models", always=always)
 
     def observe(self) -> Evidence:
         """What the rows that may be searched on show: statistics only."""
@@ -76,7 +79,7 @@ class Folded:
                 "train_cpu_seconds": fit.train_cpu_seconds,
                 "predict_us_per_row": fit.predict_us_per_row,
                 "rounds": float(sum(fit.rounds)),
-                "models": float(len(plan.members)),
+                "models": float(len(set(plan.members))),
             },
             "run",
         )

@@ -8,6 +8,7 @@ import os
 import psutil
 
 from trimtab.adapters.cgroups import Groups
+from trimtab.training.selection.network import MOST_ONE_HOT
 from trimtab.training.selection.plan import ModelPlan
 
 DEFAULT_LEAVES, DEFAULT_BINS = 31, 255
@@ -26,7 +27,7 @@ def predicted_bytes(rows: int, columns: int, classes: int, plan: ModelPlan) -> i
 
 def _predicted(rows: int, columns: int, classes: int, plan: ModelPlan) -> int:
     if not plan.family.startswith("lightgbm"):
-        return 3 * 8 * rows * columns
+        return rows * columns * (24 + (4 * MOST_ONE_HOT if plan.hidden else 0))
     is_default = plan.family == "lightgbm-default"
     leaves = min(rows, DEFAULT_LEAVES if is_default else plan.leaves)
     bins = min(rows, DEFAULT_BINS if is_default else plan.max_bin)

@@ -39,12 +39,15 @@ class ModelPlan:
     # linear models of a path's columns in the leaves (Shi et al., IJCAI 2019), of a quantity.
     target: Literal["plain", "log"] = "plain"
     leaf: Literal["constant", "linear"] = "constant"
+    hidden: int = 0  # units of a hidden layer, and of half as many in a second, which make a network of `linear`
     # Plans whose predictions are averaged with this one's: a blend of what was found. Boosted ones share one booster.
     others: tuple[ModelPlan, ...] = ()
 
     @property
     def draws(self) -> bool:
         """Whether its own training draws rows, columns or splits, so that another seed makes another model."""
+        if self.hidden:
+            return True
         shares = (self.feature_share, self.node_share, self.bagging_share)
         return self.family == "lightgbm" and (min(shares) < 1 or self.splits == "random")
 

@@ -100,6 +100,17 @@ def twins(brief: Brief[Any], kinds: Sequence[Twin]) -> Sequence[Proposal[ModelPl
     return ()
 
 
+NETWORKS = "network"  # who proposes them; they are looked at fully: alone they seldom win, in blends they may
+HIDDEN = 128
+
+
+def network(brief: Brief[Any]) -> Sequence[Proposal[ModelPlan]]:
+    """One network, once some boosted models are known."""
+    if len(_full(brief)) < LEAST_FITS:
+        return ()
+    return [Proposal(ModelPlan(family="linear", hidden=HIDDEN), NETWORKS, "it bends where trees step: they err apart")]
+
+
 def _helped(plan: ModelPlan, kind: Twin, gains: Mapping[ModelPlan, float]) -> bool:
     return gains.get(plan, -math.inf) > gains.get(kind.plain(plan), math.inf)
 
@@ -148,12 +159,9 @@ def blends(brief: Brief[Any], terms: Terms | None = None) -> Sequence[Proposal[M
     to see by how much.
     """
     terms = terms or Terms(BLENDED_SHARE * sum(map(_training, brief.history)))
-    best = _full(brief, are_mixed=terms.are_mixed)
-    if len(best) < LEAST_FITS:
+    ranked = candidates(brief, are_mixed=terms.are_mixed)
+    if len(ranked) < LEAST_FITS:
         return ()
-    ranked = [(gain, _training(one), one.proposal.plan) for gain, one in best]
-    if terms.are_mixed:  # what all are compared with is as good as itself, and trained already
-        ranked = sorted([*ranked, (0.0, 0.0, brief.current)], key=lambda one: -one[0])
     members, cost = [], 0.0
     for _, price, plan in ranked:
         if cost + price <= terms.affordable:
@@ -165,6 +173,15 @@ def blends(brief: Brief[Any], terms: Terms | None = None) -> Sequence[Proposal[M
             first, *others = members[:count]
             made.append(Proposal(replace(first, others=tuple(others)), BLENDS, f"the mean of the {count} best so far"))
     return made
+
+
+def candidates(brief: Brief[Any], *, are_mixed: bool) -> list[tuple[float, float, ModelPlan]]:
+    """Gain, CPU seconds of a training and plan of what blends are made of, best first."""
+    ranked = [(gain, _training(one), one.proposal.plan) for gain, one in _full(brief, are_mixed=are_mixed)]
+    if not (are_mixed and ranked):
+        return ranked
+    # What all are compared with is as good as itself, and trained already.
+    return sorted([*ranked, (0.0, 0.0, brief.current)], key=lambda one: -one[0])
 
 
 def derived(brief: Brief[Any]) -> Sequence[Proposal[ModelPlan]]:
