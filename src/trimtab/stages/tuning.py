@@ -18,7 +18,6 @@ import numpy.typing as npt
 from scipy.stats import skew
 
 from trimtab.adapters.models.artifact import Fitted
-from trimtab.adapters.sources.dataset import Dataset
 from trimtab.core.budget import Meter, Stopwatch
 from trimtab.core.errors import InputError
 from trimtab.core.events import Event, Judged, Recorded
@@ -213,7 +212,7 @@ def _searched(fits: Fits, scoring: Scoring, made: Given, effort: Effort) -> Chos
     ledger = Unwritten()
     decision = optimize(
         problem,
-        _proposer(effort, fits, scoring),
+        _proposer(effort, problem),
         search=Meter(cpu_seconds=SEARCH_SHARE * effort.budget),
         check=Meter(cpu_seconds=CHECK_SHARE * effort.budget),
         ledger=ledger,
@@ -224,14 +223,14 @@ def _searched(fits: Fits, scoring: Scoring, made: Given, effort: Effort) -> Chos
     return _chosen(decision, ledger, problem)
 
 
-def _proposer(effort: Effort, fits: Fits, scoring: Scoring) -> Enough:
+def _proposer(effort: Effort, problem: Folded) -> Enough:
     """Known plans, blends of what does well and steps from it, then classical search."""
     affordable = (1 - SEARCH_SHARE) * effort.budget / MORE_WORK if effort.trials is None else math.inf
-    terms = Terms(affordable, SIZES, are_mixed=fits.rows.task != "ranking")
-    kinds, has_network = _twins(fits.rows, fits, scoring), _can_have_network(effort, fits)
+    terms = Terms(affordable, SIZES, are_mixed=problem.fits.rows.task != "ranking")
+    kinds, has_network = _twins(problem.fits, problem.scoring), _can_have_network(effort, problem.fits)
     watch = Stopwatch()
     # Where a count of trials ends the search, no time decides anything, so that it repeats.
-    greedy = Greedy(fits, scoring, terms, lambda: watch.read().cpu_seconds if effort.trials is None else math.inf)
+    greedy = Greedy(problem, terms, lambda: watch.read().cpu_seconds if effort.trials is None else math.inf)
 
     def joined(brief: Brief[Any]) -> list[Proposal[ModelPlan]]:
         networks = network(brief) if has_network else ()
@@ -243,11 +242,11 @@ def _proposer(effort: Effort, fits: Fits, scoring: Scoring) -> Enough:
     return Enough(Before(Derived("blends", joined), ideas), most=effort.trials, free={BLENDS})
 
 
-def _twins(rows: Dataset, fits: Fits, scoring: Scoring) -> list[Twin]:
+def _twins(fits: Fits, scoring: Scoring) -> list[Twin]:
     """How else boosted models of this target may be taught. LightGBM's linear leaves know squared errors only."""
-    if rows.task != "regression":
+    if fits.rows.task != "regression":
         return []
-    return [*([LOG] if _is_skewed(rows, fits) else []), *([LINEAR_LEAVES] if scoring.loss != "mae" else [])]
+    return [*([LOG] if _is_skewed(fits) else []), *([LINEAR_LEAVES] if scoring.loss != "mae" else [])]
 
 
 def _can_have_network(effort: Effort, fits: Fits) -> bool:
@@ -258,9 +257,9 @@ def _can_have_network(effort: Effort, fits: Fits) -> bool:
     return expected_seconds(rows, fits.pool.encoding, HIDDEN) <= NETWORK_SHARE * effort.budget
 
 
-def _is_skewed(rows: Dataset, fits: Fits) -> bool:
+def _is_skewed(fits: Fits) -> bool:
     """Whether a target above zero lies more evenly by its logarithm, in the rows that are searched on."""
-    if rows.y.min() <= 0:
+    if fits.rows.y.min() <= 0:
         return False
     seen = fits.pool.dataset.y
     return seen.min() < seen.max() and abs(float(skew(np.log(seen)))) < abs(float(skew(seen)))

@@ -90,9 +90,13 @@ class Fits:
         seen = [
             self.fit(plan, fold).rounds
             for fold in range(len(self.folds.search))
-            if all((settle(one), fold, 1.0) in self._known for one in plan.members)
+            if all(self.knows(one, fold) for one in plan.members)
         ]
         return tuple(round(statistics.fmean(one)) for one in zip(*seen, strict=True))
+
+    def knows(self, plan: ModelPlan, fold: int) -> bool:
+        """Whether a single plan was looked at fully on a fold."""
+        return (settle(plan), fold, 1.0) in self._known
 
     def _confirmed(self, plan: ModelPlan, fold: int, fraction: float) -> Fit:
         """What the last fold's model predicts for the holdout."""
