@@ -405,6 +405,14 @@ def test_lines_that_break_are_learned_by_linear_leaves_and_stay_within_what_was_
     assert all(one.leaf == "constant" for one in plain.plan_.members)
 
 
+def test_a_small_table_of_many_classes_is_searched_on_one_fold_where_more_cannot_be_paid() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(600, 5))
+    y = np.digitize(x[:, 0], [-1.9, -1, 0, 1, 1.9])
+    tuner = quick(budget=1.0, trials=None).fit(x, y)
+    assert tuner.score(x, y) > 0.8
+
+
 def test_where_a_quantity_bends_a_network_weighs_most() -> None:
     rng = np.random.default_rng(0)
     x = rng.uniform(-2, 2, size=(1500, 4))

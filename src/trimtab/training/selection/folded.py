@@ -101,7 +101,8 @@ def folded(fits: Fits, scoring: Scoring, layout: Layout) -> Folded | None:
         return layout.parts(folds.holdout, count)
 
     fewest = min(len(valid) for _, valid in folds.search)
-    most = max(1, min(BLOCKS, fewest // LEAST_BLOCK_ROWS))
+    # Pairs are compared: of a single fold there are two parts at the least.
+    most = max(2 if len(folds.search) == 1 else 1, min(BLOCKS, fewest // LEAST_BLOCK_ROWS))
     pieces = most_pieces(lambda count: flattened(searched(count)), lambda parts: is_defined(scoring, parts), most)
     on_holdout = most_pieces(
         confirmed, lambda parts: is_defined(scoring, parts), max(3, min(BLOCKS, len(folds.holdout) // LEAST_BLOCK_ROWS))
