@@ -178,7 +178,7 @@ def main() -> None:
             results = kept()
             done = {one.config for one in results if one.set == name}
             left = [one for one in GRID if one not in done]
-            grid = Grid(name, spec_of(name, given.data / "tabular", Path(folder))) if left else None
+            grid = Grid(name, spec_of(name, given.data, Path(folder))) if left else None
             for place, config in enumerate(left):
                 assert grid is not None
                 results.append(grid.result(config))

@@ -318,7 +318,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         lines: list[Line] = []
         for name in given.sets.split(","):
-            lines.append(line(name, given.data / "tabular", Path(folder), given.seeds))
+            lines.append(line(name, given.data, Path(folder), given.seeds))
             given.out.write_text(report(lines, given.seeds), encoding="utf-8")
             print(lines[-1].row(), flush=True)
 
