@@ -9,7 +9,7 @@ seconds get the CPU time of their process for a clock, so that a busy host takes
 Every run is kept in `tune_raw.json` and never repeated: run it again for more sets, seeds and arms. The table is made
 of all that is there.
 
-    python benchmarks/training/tune.py [--arms default,optuna,trimtab,flaml-60] [--sets adult,churn] [--seeds 3]
+    python benchmarks/training/tune.py [--arms default,optuna,trimtab,trimtab-60,flaml-60] [--sets adult] [--seeds 3]
     python benchmarks/training/tune.py --only-table
 """
 

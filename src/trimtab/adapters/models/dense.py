@@ -56,7 +56,7 @@ class Design:
 def design_of(x: Matrix, encoding: Encoding) -> Design:
     """The design for training rows."""
     words = np.array(encoding.categorical_features, np.int64)
-    numbers = np.array([place for place in range(x.shape[1]) if place not in set(words.tolist())], np.int64)
+    numbers = np.array(encoding.numeric_features, np.int64)
     filled = x[:, numbers]
     known = ~np.isnan(filled)
     fill = np.where(known, filled, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)

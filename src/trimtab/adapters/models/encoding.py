@@ -58,6 +58,11 @@ class Encoding:
         names = {column.name for column in self.columns if column.kind == "category"}
         return tuple(place for place, name in enumerate(self.feature_names) if name in names)
 
+    @property
+    def numeric_features(self) -> tuple[int, ...]:
+        """Where the other ones stand."""
+        return tuple(sorted(set(range(len(self.feature_names))) - set(self.categorical_features)))
+
     def matrix(self, columns: Mapping[str, Sequence[Any]]) -> Matrix:
         """Encode columns of equal length into (rows, features). Raises KeyError for a missing column."""
         parts = [_encode(column, columns[column.name]) for column in self.columns]

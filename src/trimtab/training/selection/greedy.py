@@ -35,9 +35,9 @@ class Greedy:
     problem: Folded
     terms: Terms
     begun: Callable[[], float]  # CPU seconds since the search began
-    _spent: float = 0.0
-    _seen: frozenset[ModelPlan] = frozenset()
-    _raw: dict[tuple[ModelPlan, int], list[Raw]] = field(default_factory=dict)
+    _spent: float = field(default=0.0, init=False)
+    _seen: frozenset[ModelPlan] = field(default=frozenset(), init=False)
+    _raw: dict[tuple[ModelPlan, int], list[Raw]] = field(default_factory=dict, init=False)
 
     def propose(self, brief: Brief[Any]) -> Sequence[Proposal[ModelPlan]]:
         """One blend, where there are new plans to choose from."""

@@ -18,8 +18,7 @@ def linear_model(strength: float, encoding: Encoding, task: Task) -> Any:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-    words = list(encoding.categorical_features)
-    numbers = [place for place in range(len(encoding.feature_names)) if place not in set(words)]
+    words, numbers = list(encoding.categorical_features), list(encoding.numeric_features)
     one_hot = OneHotEncoder(handle_unknown="infrequent_if_exist", max_categories=MOST_ONE_HOT)
     columns = ColumnTransformer(
         [

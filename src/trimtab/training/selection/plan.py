@@ -39,7 +39,7 @@ class ModelPlan:
     # linear models of a path's columns in the leaves (Shi et al., IJCAI 2019), of a quantity.
     target: Literal["plain", "log"] = "plain"
     leaf: Literal["constant", "linear"] = "constant"
-    hidden: int = 0  # units of a hidden layer, and of half as many in a second, which make a network of `linear`
+    hidden: Literal[0, 128] = 0  # units of a layer, and half as many of a second: they make `linear` a network
     # Plans whose predictions are averaged with this one's: a blend of what was found. Boosted ones share one booster.
     others: tuple[ModelPlan, ...] = ()
 

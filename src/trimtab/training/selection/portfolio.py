@@ -8,7 +8,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from trimtab.core.model import Brief, Comparison, Proposal, Trial
 from trimtab.core.space import Float, Int, knobs, settle
@@ -101,7 +101,7 @@ def twins(brief: Brief[Any], kinds: Sequence[Twin]) -> Sequence[Proposal[ModelPl
 
 
 NETWORKS = "network"  # who proposes them; they are looked at fully: alone they seldom win, in blends they may
-HIDDEN = 128
+HIDDEN: Literal[128] = 128
 
 
 def network(brief: Brief[Any]) -> Sequence[Proposal[ModelPlan]]:
