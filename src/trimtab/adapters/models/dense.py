@@ -6,7 +6,6 @@ of the weights and one-hot columns are rows of a table.
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,12 +103,11 @@ def fit_network(x: Matrix, y: Matrix, weights: Matrix | None, encoding: Encoding
 
 
 def _folded(design: Design, layers: list[tuple[Matrix, Matrix]], task: Task) -> Layers:
-    """Standardisation goes into the first layer; its one-hot columns become tables."""
+    """Standardisation goes into the first layer; its one-hot columns become the table."""
     (first, bias), rest = layers[0], layers[1:]
     count = len(design.numbers)
     weights = first[:count] / design.scale[:, None]
-    edges = np.cumsum([count, *design.slots])
-    tables = tuple(first[start:stop] for start, stop in itertools.pairwise(edges))
-    return Layers(
-        task, design.numbers, design.fill, design.words, tables, ((weights, bias - design.mean @ weights), *rest)
-    )
+    sizes = np.array(design.slots, np.int64)
+    table = np.ascontiguousarray(first[count:])
+    whole = ((weights, bias - design.mean @ weights), *rest)
+    return Layers(task, design.numbers, design.fill, design.words, table, sizes, whole)

@@ -9,6 +9,7 @@ import json
 import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy.typing as npt
 
 Vector = npt.NDArray[np.float64]
 Predict = Callable[[Any], Vector]
+ARRAYS = ("numbers", "fill", "words", "table", "sizes")  # of a network, beside its layers
 
 
 @dataclass(frozen=True)
@@ -40,28 +42,38 @@ class Layers:
     """A linear model or a small network over encoded rows, in numpy alone: what `adapters.models.dense` trains.
 
     Numbers, missing ones filled, go through the first layer; each word adds a row of its table, whose row 0 is for
-    what is missing or was never seen. Further layers follow a ReLU.
+    what is missing or was never seen: `table` holds them all, one below the other, `sizes` their rows. Further layers
+    follow a ReLU.
     """
 
     task: str
     numbers: npt.NDArray[np.int64]
     fill: Vector
     words: npt.NDArray[np.int64]
-    tables: tuple[Vector, ...]
+    table: Vector
+    sizes: npt.NDArray[np.int64]
     layers: tuple[tuple[Vector, Vector], ...]
 
     def predict(self, x: Any) -> Vector:
         """Values, or the scores of classes, as (n,) or (n, k)."""
-        numbers = x[:, self.numbers]
+        numbers = x.take(self.numbers, axis=1)
         (weights, bias), *rest = self.layers
         found = np.where(np.isnan(numbers), self.fill, numbers) @ weights + bias
-        for place, table in zip(self.words, self.tables, strict=True):
-            codes = x[:, place]
-            # NaN is not below anything: it takes row 0, as rare codes do.
-            found += table[np.where(codes < len(table) - 1, codes + 1, 0).astype(np.int64)]
+        starts, known = self._places
+        codes = x.take(self.words, axis=1)
+        # NaN is not below anything: it takes row 0, as rare codes do.
+        rows = np.where(codes < known, codes + starts + 1, starts).astype(np.intp)
+        for chosen in rows.T:
+            found += self.table.take(chosen, axis=0)
         for weights, bias in rest:
             found = np.maximum(found, 0.0) @ weights + bias
         return found[:, 0] if found.shape[1] == 1 else found
+
+    @cached_property
+    def _places(self) -> tuple[Vector, Vector]:
+        """Where each word's rows begin, and how many of its values have rows of their own."""
+        sizes = self.sizes.astype(float)
+        return np.cumsum(sizes) - sizes, sizes - 1
 
     def predict_proba(self, x: Any) -> Vector:
         """The chances of the classes, (n, k)."""
@@ -74,8 +86,7 @@ class Layers:
 
     def save(self, file: Path) -> None:
         """Write the arrays as .npz."""
-        arrays = {"numbers": self.numbers, "fill": self.fill, "words": self.words}
-        arrays |= {f"table{place}": one for place, one in enumerate(self.tables)}
+        arrays = {name: getattr(self, name) for name in ARRAYS}
         for place, (weights, bias) in enumerate(self.layers):
             arrays |= {f"weights{place}": weights, f"bias{place}": bias}
         np.savez(file, allow_pickle=False, **arrays)
@@ -146,10 +157,9 @@ def _pickled(folder: Path, about: Mapping[str, Any], threads: int) -> Predict:
 def _layers(folder: Path, about: Mapping[str, Any], threads: int) -> Predict:
     task = about["task"]
     with np.load(folder / "model.npz", allow_pickle=False) as kept:
-        tables = tuple(kept[f"table{place}"] for place in range(len(kept["words"])))
         depth = sum(name.startswith("weights") for name in kept)
         layers = tuple((kept[f"weights{place}"], kept[f"bias{place}"]) for place in range(depth))
-        model = Layers(task, kept["numbers"], kept["fill"], kept["words"], tables, layers)
+        model = Layers(task, *(kept[name] for name in ARRAYS), layers)
     return model.predict if task == "regression" else lambda x: _shaped(model.predict_proba(x), task)
 
 
