@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -13,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from lightgbm import LGBMClassifier, LGBMRegressor
-from sklearn.datasets import load_breast_cancer, load_diabetes
+from sklearn.datasets import load_breast_cancer, load_diabetes, make_friedman1
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, log_loss, make_scorer, ndcg_score
 from sklearn.model_selection import GroupKFold, TimeSeriesSplit
@@ -22,6 +23,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
 import trimtab
+from trimtab.adapters.sources.dataset import Dataset
+from trimtab.core.errors import InputError
 from trimtab.core.model import Brief, Comparison, Evidence, Interval, Objective, Proposal, Spend, Trial
 from trimtab.core.space import settle
 from trimtab.proposers.enough import Enough
@@ -34,7 +37,7 @@ from trimtab.training.selection.folds import Layout, folds_from, folds_of
 from trimtab.training.selection.given import Wishes, given
 from trimtab.training.selection.memory import predicted_bytes, require_memory, threads_for
 from trimtab.training.selection.plan import DEFAULT, ModelPlan
-from trimtab.training.selection.portfolio import BLENDS, LINEAR_LEAVES, LOG, twins
+from trimtab.training.selection.portfolio import BLENDS, LINEAR_LEAVES, LOG, RANKED, WORDED, twins
 
 Array = npt.NDArray[Any]
 
@@ -384,7 +387,7 @@ def test_a_target_of_amounts_is_learned_by_its_logarithm_where_that_errs_less() 
     rng = np.random.default_rng(0)
     x = rng.normal(size=(1500, 6))
     prices = np.exp(x @ [0.8, 0.6, 0.5, 0.4, 0.3, 0.0] + rng.normal(0, 0.3, 1500))
-    tuner = quick(trials=8, scoring="neg_mean_absolute_error").fit(x[:1000], prices[:1000])
+    tuner = quick(trials=10, scoring="neg_mean_absolute_error").fit(x[:1000], prices[:1000])
     assert any(one.target == "log" for one in tuner.plan_.members)
     again = pickle.loads(pickle.dumps(tuner)).predict(x[1000:])
     assert np.array_equal(again, tuner.predict(x[1000:]))
@@ -426,6 +429,45 @@ def test_where_a_quantity_bends_a_network_weighs_most() -> None:
     assert np.abs(tuner.predict(100 * x)).max() <= np.abs(seen).max() + 1e-9
     again = quick(trials=8).fit(x[:1000], seen)
     assert np.array_equal(again.predict(x), pickle.loads(pickle.dumps(tuner)).predict(x))
+
+
+def test_symmetric_trees_are_looked_at_where_catboost_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = make_friedman1(1200, noise=1.0, random_state=0)
+    tuner = quick(trials=10).fit(x[:700], y[:700])
+    assert any(one.trees == "symmetric" for one in tuner.plan_.members)
+    ours = np.square(tuner.predict(x[700:]) - y[700:]).mean()
+    monkeypatch.setitem(sys.modules, "catboost", None)  # as if it were not installed
+    without = quick(trials=10).fit(x[:700], y[:700])
+    assert all(one.trees == "leafwise" for one in without.plan_.members)
+    assert ours < 1.05 * np.square(without.predict(x[700:]) - y[700:]).mean()
+    with pytest.raises(InputError, match="CatBoost is not installed"):
+        trained(Rows.of(rows_of(x, y, "regression")), Request(RANKED, "rmse"))
+
+
+@pytest.mark.parametrize("plan", [RANKED, WORDED])
+@pytest.mark.parametrize("classes", [0, 2, 3])
+def test_symmetric_trees_read_words_gaps_and_what_they_never_saw(plan: ModelPlan, classes: int) -> None:
+    frame, y = table(1200)
+    y = np.digitize(y, np.quantile(y, np.arange(1, classes) / classes)) if classes else y
+    rows = rows_of(frame.drop(columns="review"), y, "classification" if classes else "regression")
+    made = trained(Rows.of(rows.take(np.arange(1000))), Request(plan, "log_loss" if classes else "rmse"))
+    again = pickle.loads(pickle.dumps(made.fitted))
+    test = rows.take(np.arange(1000, 1200))
+    predicted = again.predict_table(test.table)
+    assert np.array_equal(predicted, made.fitted.predict_table(test.table))
+    if not classes:
+        assert np.corrcoef(predicted, test.y)[0, 1] > 0.8
+        assert predicted.max() <= rows.y.max()
+    else:
+        assert log_loss(test.y, predicted) < 0.8 * np.log(classes)
+    violet = pa.array(["violet"] * 200)
+    unseen = test.table.set_column(test.table.column_names.index("kind"), "kind", violet)
+    assert np.isfinite(again.predict_table(unseen)).all()
+
+
+def rows_of(x: Any, y: Array, task: str) -> Dataset:
+    """Rows as the search has them."""
+    return given(x, y, None, task, Wishes()).rows
 
 
 def test_twins_go_on_while_they_help_and_no_further() -> None:

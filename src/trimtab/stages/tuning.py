@@ -43,15 +43,20 @@ from trimtab.training.selection.portfolio import (
     HIDDEN,
     LINEAR_LEAVES,
     LOG,
+    RANKED,
+    WORDED,
     Terms,
     Twin,
     blends,
     network,
     portfolio,
     refinements,
+    symmetric,
     twins,
 )
 from trimtab.training.selection.scoring import Scoring
+from trimtab.training.selection.symmetric import WORDS_TIMES, is_installed
+from trimtab.training.selection.symmetric import expected_seconds as symmetric_seconds
 
 E = TypeVar("E", bound=Event)
 
@@ -62,7 +67,7 @@ MORE_WORK = 2.0  # times what a fold's training cost: the last ones, on 1.6 time
 ENOUGH_PLANS = 15  # to compare, before any is looked at on several folds
 SURELY = 2.0  # standard errors
 SIZES = (2, 3, 4, 6, 8)  # of blends
-NETWORK_SHARE = 0.1  # of the budget, on all folds
+NETWORK_SHARE, SYMMETRIC_SHARE = 0.1, 0.25  # of the budget, on all folds
 PLAN_PRICE = 2.0  # what a plan of the portfolio costs on a fold, in trainings of default LightGBM on every row
 SIMPLE = ModelPlan(family="linear")
 
@@ -228,13 +233,20 @@ def _proposer(effort: Effort, problem: Folded) -> Enough:
     affordable = (1 - SEARCH_SHARE) * effort.budget / MORE_WORK if effort.trials is None else math.inf
     terms = Terms(affordable, SIZES, are_mixed=problem.fits.rows.task != "ranking")
     kinds, has_network = _twins(problem.fits, problem.scoring), _can_have_network(effort, problem.fits)
+    grown = _symmetric(effort, problem.fits)
     watch = Stopwatch()
     # Where a count of trials ends the search, no time decides anything, so that it repeats.
     greedy = Greedy(problem, terms, lambda: watch.read().cpu_seconds if effort.trials is None else math.inf)
 
     def joined(brief: Brief[Any]) -> list[Proposal[ModelPlan]]:
         networks = network(brief) if has_network else ()
-        return [*twins(brief, kinds), *networks, *blends(brief, terms), *greedy.propose(brief)]
+        return [
+            *twins(brief, kinds),
+            *symmetric(brief, grown),
+            *networks,
+            *blends(brief, terms),
+            *greedy.propose(brief),
+        ]
 
     known = Rules("portfolio", portfolio, batch=1)
     search = Search(seed=effort.seed, startup=4, fixed=SEARCHED)
@@ -255,6 +267,17 @@ def _can_have_network(effort: Effort, fits: Fits) -> bool:
         return False
     rows = sum(len(trained_on) for trained_on, _ in fits.folds.search)
     return expected_seconds(rows, fits.pool.encoding, HIDDEN) <= NETWORK_SHARE * effort.budget
+
+
+def _symmetric(effort: Effort, fits: Fits) -> list[ModelPlan]:
+    """Which symmetric trees are cheap beside the budget, on all folds. Rankings have none."""
+    if fits.rows.task == "ranking" or not is_installed():
+        return []
+    outputs = len(fits.rows.classes) if fits.rows.task == "multiclass" else 1
+    price = sum(symmetric_seconds(len(trained_on), fits.pool.x, outputs) for trained_on, _ in fits.folds.search)
+    most = SYMMETRIC_SHARE * effort.budget
+    has_words = fits.pool.encoding.categorical_features and WORDS_TIMES * price <= most
+    return [*([RANKED] if price <= most else []), *([WORDED] if has_words else [])]
 
 
 def _is_skewed(fits: Fits) -> bool:

@@ -159,7 +159,8 @@ def _layers(folder: Path, about: Mapping[str, Any], threads: int) -> Predict:
     with np.load(folder / "model.npz", allow_pickle=False) as kept:
         depth = sum(name.startswith("weights") for name in kept)
         layers = tuple((kept[f"weights{place}"], kept[f"bias{place}"]) for place in range(depth))
-        model = Layers(task, *(kept[name] for name in ARRAYS), layers)
+        numbers, fill, words, table, sizes = (kept[name] for name in ARRAYS)
+        model = Layers(task, numbers, fill, words, table, sizes, layers)
     return model.predict if task == "regression" else lambda x: _shaped(model.predict_proba(x), task)
 
 

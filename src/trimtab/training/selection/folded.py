@@ -12,7 +12,7 @@ from trimtab.training.selection.fits import HOLDOUT, Fits
 from trimtab.training.selection.folds import Layout, Places, flattened, most_pieces
 from trimtab.training.selection.measure import FEWEST_ROWS
 from trimtab.training.selection.plan import DEFAULT, ModelPlan
-from trimtab.training.selection.portfolio import BLENDS, LINEAR_LEAVES, LOG, NETWORKS
+from trimtab.training.selection.portfolio import BLENDS, LINEAR_LEAVES, LOG, NETWORKS, SYMMETRIC
 from trimtab.training.selection.problem import BLOCKS, LARGEST_LOOK, LEAST_BLOCK_ROWS, LEAST_ROWS
 from trimtab.training.selection.scoring import Scoring, is_defined
 
@@ -51,7 +51,7 @@ class Folded:
         if folds > 1:
             rungs.append(Rung(1.0, pieces * folds))
         # A network or a twin may lose alone and win in a blend; a blend costs nothing where its members are known.
-        always = frozenset({NETWORKS, BLENDS, LOG.by, LINEAR_LEAVES.by})
+        always = frozenset({NETWORKS, SYMMETRIC, BLENDS, LOG.by, LINEAR_LEAVES.by})
         held = len(self.holdout_parts)
         return Ladder(tuple(rungs), held, finalists=1, keep=KEPT, least=1, steadiest="models", always=always)
 

@@ -31,7 +31,8 @@ def _predicted(rows: int, columns: int, classes: int, plan: ModelPlan) -> int:
     is_default = plan.family == "lightgbm-default"
     leaves = min(rows, DEFAULT_LEAVES if is_default else plan.leaves)
     bins = min(rows, DEFAULT_BINS if is_default else plan.max_bin)
-    values = 4 * columns if plan.leaf == "linear" else 0  # that leaves' models are fitted to
+    # What linear leaves are fitted to, and CatBoost's copy.
+    values = 4 * columns if plan.leaf == "linear" or plan.trees == "symmetric" else 0
     scores = 24 * (classes if classes > 2 else 1)  # in double precision, gradients and hessians, their copies
     return leaves * columns * bins * BIN_BYTES + rows * (columns * math.ceil(bins / 256) + values + scores)
 

@@ -39,6 +39,7 @@ class ModelPlan:
     # linear models of a path's columns in the leaves (Shi et al., IJCAI 2019), of a quantity.
     target: Literal["plain", "log"] = "plain"
     leaf: Literal["constant", "linear"] = "constant"
+    trees: Literal["leafwise", "symmetric"] = "leafwise"  # as LightGBM grows them; as CatBoost does, all else its own
     hidden: Literal[0, 128] = 0  # units of a layer, and half as many of a second: they make `linear` a network
     # Plans whose predictions are averaged with this one's: a blend of what was found. Boosted ones share one booster.
     others: tuple[ModelPlan, ...] = ()
@@ -46,7 +47,7 @@ class ModelPlan:
     @property
     def draws(self) -> bool:
         """Whether its own training draws rows, columns or splits, so that another seed makes another model."""
-        if self.hidden:
+        if self.hidden or self.trees == "symmetric":
             return True
         shares = (self.feature_share, self.node_share, self.bagging_share)
         return self.family == "lightgbm" and (min(shares) < 1 or self.splits == "random")

@@ -111,6 +111,20 @@ def network(brief: Brief[Any]) -> Sequence[Proposal[ModelPlan]]:
     return [Proposal(ModelPlan(family="linear", hidden=HIDDEN), NETWORKS, "it bends where trees step: they err apart")]
 
 
+SYMMETRIC = "symmetric trees"  # who proposes them, to be looked at fully, too
+RANKED = ModelPlan(trees="symmetric", learning_rate=0.06, categories="ranks")
+WORDED = replace(RANKED, categories="native")
+
+
+def symmetric(brief: Brief[Any], plans: Sequence[ModelPlan]) -> Sequence[Proposal[ModelPlan]]:
+    """The first of such plans that was not tried yet, once some boosted models are known."""
+    if len(_full(brief)) < LEAST_FITS:
+        return ()
+    known = {one.proposal.plan for one in brief.history}
+    because = "a level of a tree asks one question: it errs apart from others"
+    return [Proposal(plan, SYMMETRIC, because) for plan in plans if settle(plan) not in known][:1]
+
+
 def _helped(plan: ModelPlan, kind: Twin, gains: Mapping[ModelPlan, float]) -> bool:
     return gains.get(plan, -math.inf) > gains.get(kind.plain(plan), math.inf)
 
@@ -132,10 +146,15 @@ def _full(brief: Brief[Any], *, are_mixed: bool = False) -> list[tuple[float, Tr
         (verdict.samples, verdict.gain.mid, one)
         for one in brief.history
         if isinstance(verdict := one.verdict, Comparison) and verdict.fraction == 1.0 and verdict.ruling != "unsafe"
-        if (are_mixed or one.proposal.plan.family == "lightgbm") and not one.proposal.plan.others
+        if (are_mixed or _is_boosted(one.proposal.plan)) and not one.proposal.plan.others
     ]
     most = max((samples for samples, *_ in found), default=0)
     return [(gain, one) for samples, gain, one in sorted(found, key=lambda way: -way[1]) if samples == most]
+
+
+def _is_boosted(plan: ModelPlan) -> bool:
+    """Whether it is LightGBM's, with the knobs that are searched."""
+    return plan.family == "lightgbm" and plan.trees == "leafwise"
 
 
 @dataclass(frozen=True)
