@@ -461,12 +461,25 @@ def test_symmetric_trees_read_words_gaps_and_what_they_never_saw(plan: ModelPlan
     assert np.array_equal(predicted, made.fitted.predict_table(test.table))
     if not classes:
         assert np.corrcoef(predicted, test.y)[0, 1] > 0.8
-        assert predicted.max() <= rows.y.max()
     else:
         assert log_loss(test.y, predicted) < 0.8 * np.log(classes)
     violet = pa.array(["violet"] * 200)
     unseen = test.table.set_column(test.table.column_names.index("kind"), "kind", violet)
     assert np.isfinite(again.predict_table(unseen)).all()
+
+
+def test_symmetric_trees_learn_logarithms_and_stay_within_what_was_seen() -> None:
+    x, y = make_friedman1(1500, noise=0.5, random_state=0)
+    prices = np.exp(y / 4)
+    train, test = (rows_of(x[part], prices[part], "regression") for part in (slice(0, 1000), slice(1000, None)))
+    plain, logs = (
+        trained(Rows.of(train), Request(plan, "rmse")).fitted.predict_table(test.table)
+        for plan in (RANKED, LOG.of(RANKED))
+    )
+    assert np.square(logs - test.y).mean() < 0.9 * np.square(plain - test.y).mean()
+    assert max(plain.max(), logs.max()) <= prices[:1000].max() * (1 + 1e-9)
+    with pytest.raises(ValueError, match="above zero"):
+        trained(Rows.of(rows_of(x, y - 15, "regression")), Request(LOG.of(RANKED), "rmse"))
 
 
 def rows_of(x: Any, y: Array, task: str) -> Dataset:

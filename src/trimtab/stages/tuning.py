@@ -230,7 +230,7 @@ def _proposer(effort: Effort, problem: Folded) -> Enough:
     affordable = (1 - SEARCH_SHARE) * effort.budget / MORE_WORK if effort.trials is None else math.inf
     terms = Terms(affordable, SIZES, are_mixed=problem.fits.rows.task != "ranking")
     kinds, has_network = _twins(problem.fits, problem.scoring), _can_have_network(effort, problem.fits)
-    grown = _symmetric(effort, problem.fits)
+    grown = _symmetric(effort, problem.fits, LOG in kinds)
     watch = Stopwatch()
     # Where a count of trials ends the search, no time decides anything, so that it repeats.
     greedy = Greedy(problem, terms, lambda: watch.read().cpu_seconds if effort.trials is None else math.inf)
@@ -266,15 +266,17 @@ def _can_have_network(effort: Effort, fits: Fits) -> bool:
     return expected_seconds(rows, fits.pool.encoding, HIDDEN) <= NETWORK_SHARE * effort.budget
 
 
-def _symmetric(effort: Effort, fits: Fits) -> list[ModelPlan]:
+def _symmetric(effort: Effort, fits: Fits, has_logs: bool) -> list[ModelPlan]:
     """Which symmetric trees are cheap beside the budget, on all folds. Rankings have none."""
     if fits.rows.task == "ranking" or not is_installed():
         return []
     outputs = len(fits.rows.classes) if fits.rows.task == "multiclass" else 1
     price = sum(symmetric_seconds(len(trained_on), fits.pool.x, outputs) for trained_on, _ in fits.folds.search)
     most = SYMMETRIC_SHARE * effort.budget
+    if price > most:
+        return []
     has_words = fits.pool.encoding.categorical_features and WORDS_TIMES * price <= most
-    return [*([RANKED] if price <= most else []), *([WORDED] if has_words else [])]
+    return [RANKED, *([LOG.of(RANKED)] if has_logs else []), *([WORDED] if has_words else [])]
 
 
 def _is_skewed(fits: Fits) -> bool:

@@ -50,6 +50,14 @@ class Estimator:
         return chances[:, 1] if self.task == "binary" else chances
 
 
+def answers(predictor: Predictor, x: Any) -> Vector:
+    """What a model says of encoded rows."""
+    if isinstance(predictor, Estimator):
+        return predictor.predict(x)
+    # One thread: for a few rows LightGBM's others only wait for each other, and burn CPU while they do.
+    return np.asarray(predictor.predict(x, num_threads=1), np.float64)  # type: ignore[call-arg]
+
+
 @dataclass(frozen=True)
 class Fitted:
     """What predicts: raw columns → encoding → predictor."""
@@ -61,10 +69,7 @@ class Fitted:
 
     def predict(self, x: Matrix) -> Vector:
         """P(class 1) or values as (n,), or class probabilities as (n, k), of an encoded matrix."""
-        if isinstance(self.predictor, Estimator):
-            return self.predictor.predict(x)
-        # One thread: for a few rows LightGBM's others only wait for each other, and burn CPU while they do.
-        return np.asarray(self.predictor.predict(x, num_threads=1), np.float64)  # type: ignore[call-arg]
+        return answers(self.predictor, x)
 
     def predict_table(self, table: pa.Table) -> Vector:
         """The same of a raw table."""

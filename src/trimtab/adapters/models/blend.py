@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trimtab.adapters.models.artifact import Estimator, Predictor
+from trimtab.adapters.models.artifact import Estimator, Predictor, answers
 from trimtab.adapters.models.boosting import averaged, mean_prediction
 from trimtab.adapters.sources.dataset import Task
 
@@ -32,28 +32,24 @@ class Blend:
         return np.column_stack([1 - found, found]) if self.task == "binary" else found
 
     def _mean(self, data: Any) -> npt.NDArray[np.float64]:
-        found = [
-            np.asarray(one.predict(data) if isinstance(one, Estimator) else one.predict(data, num_threads=1))  # type: ignore[call-arg]
-            for one in self.parts
-        ]
-        return mean_prediction(found, self.task, self.weights)
+        return mean_prediction([answers(one, data) for one in self.parts], self.task, self.weights)
 
 
 @dataclass(frozen=True)
 class Bounded:
-    """A booster that was taught a target's logarithm, or linear leaves, as scikit-learn shows a regression.
+    """A model that may go far astray where there were no rows, as one taught a target's logarithm or linear leaves.
 
-    Either may go far astray where there were no rows: what it says stays between the targets that it has seen.
+    What it says stays between the targets that it has seen. As scikit-learn shows a regression.
     """
 
-    booster: Any
+    model: Predictor
     low: float
     high: float
     is_log: bool
 
     def predict(self, data: Any) -> npt.NDArray[np.float64]:
         """Values of the target, as (n,)."""
-        found = np.asarray(self.booster.predict(data, num_threads=1), float)
+        found = answers(self.model, data)
         if self.is_log:
             return np.asarray(np.exp(np.clip(found, np.log(self.low), np.log(self.high))))
         return np.asarray(np.clip(found, self.low, self.high))

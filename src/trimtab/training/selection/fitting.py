@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from trimtab.adapters.models.artifact import Estimator, Fitted
+from trimtab.adapters.models.artifact import Estimator, Fitted, Predictor
 from trimtab.adapters.models.blend import Bounded, blended
 from trimtab.adapters.models.boosting import Training, dataset, fit_dataset
 from trimtab.adapters.models.current import fit_current
@@ -198,17 +198,25 @@ def _boost(rows: Rows, request: Request, rounds: int) -> tuple[Any, int]:
         most_cpu_seconds=request.most_cpu_seconds,
     )
     cut = len(rows.dataset) - tail
-    is_log = plan.target == "log"
-    if is_log and (rows.dataset.task != "regression" or rows.dataset.y.min() <= 0):
-        raise ValueError("logarithms are of values above zero only")
+    is_log = _is_log(plan, rows)
     binned = rows.binned(grid, 0, cut, is_log)
     valid = rows.binned(grid, cut, len(rows.dataset), is_log) if tail else None
     booster = fit_dataset(binned, training, valid=valid)
     count = int(booster.best_iteration if tail else booster.current_iteration())
-    if not is_log and not grid.is_linear:
-        return booster, count
+    return (_bounded(booster, rows, is_log) if is_log or grid.is_linear else booster), count
+
+
+def _is_log(plan: ModelPlan, rows: Rows) -> bool:
+    """Whether it is taught the target's logarithm. Raises ValueError where there is none."""
+    if plan.target == "log" and (rows.dataset.task != "regression" or rows.dataset.y.min() <= 0):
+        raise ValueError("logarithms are of values above zero only")
+    return plan.target == "log"
+
+
+def _bounded(model: Predictor, rows: Rows, is_log: bool) -> Estimator:
+    """A regression that says nothing beyond the targets that it has seen."""
     low, high = float(rows.dataset.y.min()), float(rows.dataset.y.max())
-    return Estimator(Bounded(booster, low, high, is_log), rows.dataset.task), count
+    return Estimator(Bounded(model, low, high, is_log), rows.dataset.task)
 
 
 def _symmetric(rows: Rows, request: Request, rounds: int) -> tuple[Any, int]:
@@ -227,8 +235,11 @@ def _symmetric(rows: Rows, request: Request, rounds: int) -> tuple[Any, int]:
         seed=request.seed,
         threads=request.threads,
     )
-    model, count = fit_symmetric(rows.x, whole.y, rows.encoding, whole.task, request.metric, growth)
-    return Estimator(model, whole.task), count
+    is_log = _is_log(plan, rows)
+    y = np.log(whole.y) if is_log else whole.y
+    model, count = fit_symmetric(rows.x, y, rows.encoding, whole.task, request.metric, growth)
+    made = Estimator(model, whole.task)
+    return (_bounded(made, rows, is_log) if whole.task == "regression" else made), count
 
 
 def _rate(plan: ModelPlan, request: Request) -> float:

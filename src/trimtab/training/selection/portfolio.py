@@ -117,12 +117,17 @@ WORDED = replace(RANKED, categories="native")
 
 
 def symmetric(brief: Brief[Any], plans: Sequence[ModelPlan]) -> Sequence[Proposal[ModelPlan]]:
-    """The first of such plans that was not tried yet, once some boosted models are known."""
-    if len(_full(brief)) < LEAST_FITS:
+    """The first of such plans, once some boosted models are known; the others while one of them is the best alone."""
+    boosted = _full(brief)
+    if len(boosted) < LEAST_FITS:
         return ()
+    gains = {one.proposal.plan: gain for gain, one in _full(brief, are_mixed=True) if one.proposal.by == SYMMETRIC}
     known = {one.proposal.plan for one in brief.history}
+    left = [plan for plan in plans if settle(plan) not in known]
+    if len(left) < len(plans) and max(gains.values(), default=-math.inf) < boosted[0][0]:
+        return ()
     because = "a level of a tree asks one question: it errs apart from others"
-    return [Proposal(plan, SYMMETRIC, because) for plan in plans if settle(plan) not in known][:1]
+    return [Proposal(plan, SYMMETRIC, because) for plan in left[:1]]
 
 
 def _helped(plan: ModelPlan, kind: Twin, gains: Mapping[ModelPlan, float]) -> bool:

@@ -33,13 +33,10 @@ class Symmetric:
 
     model: Any
     words: tuple[int, ...]
-    low: float  # what it says of a quantity stays within the targets that it has seen
-    high: float
 
     def predict(self, x: Any) -> Vector:
         """Values of a regression, as (n,)."""
-        found = np.asarray(self.model.predict(_pool(x, self.words), thread_count=1), float)
-        return np.asarray(np.clip(found, self.low, self.high))
+        return np.asarray(self.model.predict(_pool(x, self.words), thread_count=1), float)
 
     def predict_proba(self, x: Any) -> Vector:
         """Chances of the classes, as (n, k)."""
@@ -94,7 +91,7 @@ def fit_symmetric(x: Matrix, y: Vector, encoding: Encoding, task: Task, loss: st
     watched = _pool(x[cut:], words, labels[cut:]) if growth.tail else None
     patience = growth.patience if growth.tail else None
     model.fit(_pool(x[:cut], words, labels[:cut]), eval_set=watched, early_stopping_rounds=patience)
-    return Symmetric(model, words, float(y.min()), float(y.max())), int(model.tree_count_)
+    return Symmetric(model, words), int(model.tree_count_)
 
 
 def expected_seconds(rows: int, x: Matrix, outputs: int) -> float:
