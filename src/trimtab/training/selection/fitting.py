@@ -37,7 +37,9 @@ CHEAP_TAIL_ROWS = 3_000  # are kept, if there are so many, when the other rows a
 LEAST_TAIL_ROWS = 100  # with fewer there is no early stopping
 FASTEST = 0.3  # no learning rate is raised beyond it for a cheaper look
 UNWATCHED = 8.0  # learning rate × rounds where there are too few rows to watch any
-SLOW_UNWATCHED = 20.0  # of symmetric trees: where rows were watched, 3 to 120 on 15 sets, half of them below 26
+# The same of symmetric trees: where rows were watched it was 3 to 120 on 15 sets, half of them below 26. What needs
+# more than twice as much is better left to trees that grow leaf by leaf.
+SLOW_UNWATCHED, MOST_STEPS = 20.0, 60.0
 
 
 @dataclass(frozen=True)
@@ -228,7 +230,7 @@ def _symmetric(rows: Rows, request: Request, rounds: int) -> tuple[Any, int]:
     rate = _rate(plan, request)
     growth = Growth(
         rate=rate,
-        rounds=rounds or (round(MOST_ROUNDS * plan.learning_rate / rate) if tail else math.ceil(SLOW_UNWATCHED / rate)),
+        rounds=rounds or math.ceil((MOST_STEPS if tail else SLOW_UNWATCHED) / rate),
         tail=tail,
         patience=_patience(rate),
         reads_words=plan.categories != "ranks",
