@@ -51,9 +51,11 @@ class Folded:
         if folds > 1:
             rungs.append(Rung(1.0, pieces * folds))
         # A network or a twin may lose alone and win in a blend; a blend costs nothing where its members are known.
-        always = frozenset({NETWORKS, SYMMETRIC, BLENDS, LOG.by, LINEAR_LEAVES.by})
+        always = {NETWORKS, BLENDS, LOG.by, LINEAR_LEAVES.by}
+        # Symmetric trees are dear: of them, a first look that is cheap decides.
+        always |= {SYMMETRIC} if rungs[0].fraction == 1.0 else set()
         held = len(self.holdout_parts)
-        return Ladder(tuple(rungs), held, finalists=1, keep=KEPT, least=1, steadiest="models", always=always)
+        return Ladder(tuple(rungs), held, finalists=1, keep=KEPT, least=1, steadiest="models", always=frozenset(always))
 
     def observe(self) -> Evidence:
         """What the rows that may be searched on show: statistics only."""
