@@ -57,23 +57,25 @@ class Layers:
     def predict(self, x: Any) -> Vector:
         """Values, or the scores of classes, as (n,) or (n, k)."""
         numbers = x.take(self.numbers, axis=1)
+        unknown = np.isnan(numbers)
+        if unknown.any():
+            numbers = np.where(unknown, self.fill, numbers)
         (weights, bias), *rest = self.layers
-        found = np.where(np.isnan(numbers), self.fill, numbers) @ weights + bias
-        starts, known = self._places
-        codes = x.take(self.words, axis=1)
-        # NaN is not below anything: it takes row 0, as rare codes do.
-        rows = np.where(codes < known, codes + starts + 1, starts).astype(np.intp)
-        for chosen in rows.T:
-            found += self.table.take(chosen, axis=0)
+        found: Vector = numbers @ weights + bias
+        for place, start, known in self._words:
+            codes = x[:, place]
+            # NaN is not below anything: it takes row 0, as rare codes do.
+            rows = np.where(codes < known, codes + (start + 1), start)
+            found += self.table.take(rows.astype(np.intp), axis=0)
         for weights, bias in rest:
             found = np.maximum(found, 0.0) @ weights + bias
         return found[:, 0] if found.shape[1] == 1 else found
 
     @cached_property
-    def _places(self) -> tuple[Vector, Vector]:
-        """Where each word's rows begin, and how many of its values have rows of their own."""
-        sizes = self.sizes.astype(float)
-        return np.cumsum(sizes) - sizes, sizes - 1
+    def _words(self) -> tuple[tuple[int, int, int], ...]:
+        """For each word its column, where its rows begin, and how many of its values have rows of their own."""
+        starts = np.cumsum(self.sizes) - self.sizes
+        return tuple(zip(self.words.tolist(), starts.tolist(), (self.sizes - 1).tolist(), strict=True))
 
     def predict_proba(self, x: Any) -> Vector:
         """The chances of the classes, (n, k)."""
