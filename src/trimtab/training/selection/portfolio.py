@@ -111,7 +111,7 @@ def network(brief: Brief[Any]) -> Sequence[Proposal[ModelPlan]]:
     return [Proposal(ModelPlan(family="linear", hidden=HIDDEN), NETWORKS, "it bends where trees step: they err apart")]
 
 
-SYMMETRIC = "symmetric trees"  # who proposes them, to be looked at fully, too
+SYMMETRIC = "symmetric trees"  # who proposes them
 RANKED = ModelPlan(trees="symmetric", learning_rate=0.06, categories="ranks")
 WORDED = replace(RANKED, categories="native")
 
