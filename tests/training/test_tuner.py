@@ -315,6 +315,7 @@ def test_what_would_not_fit_into_memory_is_refused_before_it_is_trained() -> Non
     small = predicted_bytes(10_000, 20, 2, ModelPlan())
     large = predicted_bytes(10_000, 20_000, 2, ModelPlan(leaves=255, max_bin=1023))
     assert large > 50 * 2**30 > 2**30 > small
+    assert predicted_bytes(5_000, 2_000, 2, RANKED) > 600e6  # what CatBoost took at its peak
     require_memory(small, 2**30)
     with pytest.raises(MemoryError, match="not trained"):
         require_memory(large, 16 * 2**30)
