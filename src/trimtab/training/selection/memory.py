@@ -38,7 +38,7 @@ def _predicted(rows: int, columns: int, classes: int, plan: ModelPlan) -> int:
     values = 4 * columns if plan.leaf == "linear" else 0  # that leaves' models are fitted to
     scores = 24 * (classes if classes > 2 else 1)  # in double precision, gradients and hessians, their copies
     if plan.trees == "symmetric":  # a copy of the values, and one of their bins
-        histograms = 2**DEPTH * columns * MOST_PLACES * BIN_BYTES
+        histograms = (1 << DEPTH) * columns * MOST_PLACES * BIN_BYTES
         return CATBOOST_BYTES + histograms + rows * (8 * columns + CATBOOST_ROW_BYTES + scores)
     return leaves * columns * bins * BIN_BYTES + rows * (columns * math.ceil(bins / 256) + values + scores)
 
