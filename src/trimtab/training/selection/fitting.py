@@ -37,8 +37,8 @@ CHEAP_TAIL_ROWS = 3_000  # are kept, if there are so many, when the other rows a
 LEAST_TAIL_ROWS = 100  # with fewer there is no early stopping
 FASTEST = 0.3  # no learning rate is raised beyond it for a cheaper look
 UNWATCHED = 8.0  # learning rate × rounds where there are too few rows to watch any
-# The same of symmetric trees: where rows were watched it was 3 to 120 on 15 sets, half of them below 26. What needs
-# more than twice as much is better left to trees that grow leaf by leaf.
+# The same of symmetric trees, and the most where rows are watched: it was 2 to 60 on 25 sets, half of them below 17
+# (`benchmarks/training/members.md`).
 SLOW_UNWATCHED, MOST_STEPS = 20.0, 60.0
 
 
