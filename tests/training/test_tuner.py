@@ -409,6 +409,8 @@ def test_lines_that_break_are_learned_by_linear_leaves_and_stay_within_what_was_
     tuner = quick(trials=8).fit(x, y)
     assert any(one.leaf == "linear" for one in tuner.plan_.members)
     assert np.abs(tuner.predict(100 * x)).max() <= np.abs(y).max() + 1e-9
+    again = pickle.loads(pickle.dumps(tuner)).predict(100 * x)
+    assert np.array_equal(again, tuner.predict(100 * x))
     plain = quick(trials=8, scoring="neg_mean_absolute_error").fit(x, y)
     assert all(one.leaf == "constant" for one in plain.plan_.members)
 
@@ -483,6 +485,24 @@ def test_symmetric_trees_learn_logarithms_and_stay_within_what_was_seen() -> Non
         trained(Rows.of(rows_of(x, y - 15, "regression")), Request(LOG.of(RANKED), "rmse"))
 
 
+def test_one_value_out_of_all_proportion_turns_no_line_of_linear_leaves() -> None:
+    rng = np.random.default_rng(3)
+    x = rng.uniform(-2, 2, size=(4000, 3))
+    x[:, 2] = rng.choice([np.nan, 7.0], 4000)  # no straight line, and no range
+    y = np.where(x[:, 0] > 0, 3, -3) * x[:, 1] + rng.normal(0, 0.1, 4000)
+    wild = x.copy()
+    wild[[10, 2990], 1] = 1e4, -1e4  # one of the rows that teach, one of those that early stopping watches
+    request = Request(LINEAR_LEAVES.of(ModelPlan()), "rmse")
+    errors = []
+    for one in (x, wild):
+        model = trained(Rows.of(rows_of(one[:3000], y[:3000], "regression")), request).fitted
+        errors.append(np.abs(model.predict(x[3000:]) - y[3000:]).mean())
+    assert errors[1] < 1.5 * errors[0] < 0.5
+    # What lies beyond all that counts is read as the last value that does.
+    far, farther = (np.column_stack([by * np.sign(x[3000:, :2]), x[3000:, 2]]) for by in (1e3, 1e9))
+    assert np.array_equal(model.predict(far), model.predict(farther))
+
+
 def rows_of(x: Any, y: Array, task: str) -> Dataset:
     """Rows as the search has them."""
     return given(x, y, None, task, Wishes()).rows
@@ -506,6 +526,11 @@ def test_twins_go_on_while_they_help_and_no_further() -> None:
     failed = brief(*found, (twin, 1.5, LOG.by), (three, 5.0, "search"))
     assert twins(failed, [LOG]) == ()
     assert [proposal.plan for proposal in twins(failed, [LOG, LINEAR_LEAVES])] == [replace(three, leaf="linear")]
+    many = brief(*found, (ModelPlan(leaves=170), 3.0, "search"))
+    assert [proposal.plan for proposal in twins(many, [LINEAR_LEAVES])] == [ModelPlan(leaves=85, leaf="linear")]
+    # Where the best has linear leaves already, there is nothing to try.
+    linear = brief(*found, (ModelPlan(leaves=31, leaf="linear"), 3.0, LINEAR_LEAVES.by))
+    assert twins(linear, [LINEAR_LEAVES]) == ()
 
 
 def test_the_last_trial_takes_no_blend_away() -> None:

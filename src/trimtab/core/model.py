@@ -130,6 +130,11 @@ class Interval:
     high: float
     confidence: float = 0.95
 
+    @property
+    def standard_error(self) -> float:
+        """Nearly: an interval of 95 % is four of them wide."""
+        return (self.high - self.low) / 4
+
 
 @dataclass(frozen=True, slots=True)
 class Proposal(Generic[P]):

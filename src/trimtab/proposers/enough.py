@@ -13,7 +13,6 @@ P = TypeVar("P")
 
 LEAST = 40  # plans, before which nothing is foretold: what is known is tried first, and its order says nothing of steps
 WORTH = 0.25  # of a standard error of the best gain: less than this is not searched for
-ERRORS_WIDE = 4.0  # standard errors that an interval of 95 % is wide, nearly
 
 
 class Enough:
@@ -65,7 +64,7 @@ def enough(brief: Brief[P], free: Collection[str] = ()) -> str:
     if not early or most < 2:
         return ""
     best = max((gain for _, gain in gains), key=lambda one: one.mid)
-    added, noise = best.mid - max(early), (best.high - best.low) / ERRORS_WIDE
+    added, noise = best.mid - max(early), best.standard_error
     if added > WORTH * noise:
         return ""
     count = searched[-1] - half

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,8 @@ import numpy.typing as npt
 from trimtab.adapters.models.artifact import Estimator, Predictor, answers
 from trimtab.adapters.models.boosting import averaged, mean_prediction
 from trimtab.adapters.sources.dataset import Task
+
+Reach: TypeAlias = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -39,17 +41,19 @@ class Blend:
 class Bounded:
     """A model that may go far astray where there were no rows, as one taught a target's logarithm or linear leaves.
 
-    What it says stays between the targets that it has seen. As scikit-learn shows a regression.
+    What it says stays between the targets that it has seen. As scikit-learn shows a regression. `reach`: the lowest and
+    the highest value of each column that it may extend; what lies further out is read as these.
     """
 
     model: Predictor
     low: float
     high: float
     is_log: bool
+    reach: Reach | None = None
 
     def predict(self, data: Any) -> npt.NDArray[np.float64]:
         """Values of the target, as (n,)."""
-        found = answers(self.model, data)
+        found = answers(self.model, data if self.reach is None else np.clip(data, *self.reach))
         if self.is_log:
             return np.asarray(np.exp(np.clip(found, np.log(self.low), np.log(self.high))))
         return np.asarray(np.clip(found, self.low, self.high))

@@ -35,7 +35,7 @@ def _predicted(rows: int, columns: int, classes: int, plan: ModelPlan) -> int:
     is_default = plan.family == "lightgbm-default"
     leaves = min(rows, DEFAULT_LEAVES if is_default else plan.leaves)
     bins = min(rows, DEFAULT_BINS if is_default else plan.max_bin)
-    values = 4 * columns if plan.leaf == "linear" else 0  # that leaves' models are fitted to
+    values = 12 * columns if plan.leaf == "linear" else 0  # that leaves' models are fitted to, and a copy, drawn in
     scores = 24 * (classes if classes > 2 else 1)  # in double precision, gradients and hessians, their copies
     if plan.trees == "symmetric":  # a copy of the values, and one of their bins
         histograms = (1 << DEPTH) * columns * MOST_PLACES * BIN_BYTES

@@ -8,9 +8,9 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
-from trimtab.core.model import Brief, Comparison, Proposal, Trial
+from trimtab.core.model import Brief, Comparison, Interval, Proposal, Trial
 from trimtab.core.space import Float, Int, knobs, settle
 from trimtab.core.wire import load
 from trimtab.training.selection.plan import ModelPlan
@@ -30,12 +30,13 @@ def portfolio(brief: Brief[Any]) -> Sequence[Proposal[ModelPlan]]:
     return [Proposal(plan, "portfolio", because) for because, plan in ideas()]
 
 
+# The best of the learned starts draw columns: whether more of them help is tried early.
 MOVES: tuple[tuple[str, Callable[[ModelPlan], dict[str, Any]]], ...] = (
     ("larger trees", lambda plan: {"leaves": plan.leaves * 2, "min_leaf": plan.min_leaf // 2}),
+    ("more columns", lambda plan: {"feature_share": plan.feature_share + 0.2, "node_share": plan.node_share + 0.4}),
     ("smaller leaves", lambda plan: {"min_leaf": plan.min_leaf // 4}),
     ("fewer columns", lambda plan: {"feature_share": plan.feature_share - 0.2}),
     ("smaller trees", lambda plan: {"leaves": plan.leaves // 2}),
-    ("more columns", lambda plan: {"feature_share": plan.feature_share + 0.2}),
     ("larger leaves", lambda plan: {"min_leaf": plan.min_leaf * 4}),
     ("fewer rows", lambda plan: {"bagging_share": plan.bagging_share - 0.2}),
     ("slower", lambda plan: {"learning_rate": plan.learning_rate / 2}),
@@ -59,43 +60,48 @@ def refinements(brief: Brief[Any]) -> Sequence[Proposal[ModelPlan]]:
     return ()
 
 
+FEW_LEAVES = 31  # are not halved
+
+
 @dataclass(frozen=True)
 class Twin:
-    """Another way to teach the same trees: who proposes it, the plan's field and its value, why."""
+    """Another way to teach the same trees: who proposes it, the plan's field and its value, why.
+
+    `has_fewer_leaves`: half of them, where there are many.
+    """
 
     by: str
     field: str
     value: str
     because: str
+    has_fewer_leaves: bool = False
 
     def of(self, plan: ModelPlan) -> ModelPlan:
-        """The plan, taught so."""
-        field: dict[str, Any] = {self.field: self.value}
-        return replace(plan, **field)
-
-    def plain(self, plan: ModelPlan) -> ModelPlan:
-        """The plan, taught as usual."""
-        field: dict[str, Any] = {self.field: getattr(ModelPlan(), self.field)}
-        return replace(plan, **field)
+        """The plan, taught so; the plan itself where it is already."""
+        if getattr(plan, self.field) == self.value:
+            return plan
+        leaves = max(min(FEW_LEAVES, plan.leaves), plan.leaves // 2) if self.has_fewer_leaves else plan.leaves
+        changes: dict[str, Any] = {self.field: self.value, "leaves": leaves}
+        return replace(plan, **changes)
 
 
 LOG = Twin("log", "target", "log", "its errors are shares of the target, not amounts")
-LINEAR_LEAVES = Twin("linear leaves", "leaf", "linear", "a smooth target needs fewer splits")
+LINEAR_LEAVES = Twin("linear leaves", "leaf", "linear", "a smooth target needs fewer splits", has_fewer_leaves=True)
 
 
 def twins(brief: Brief[Any], kinds: Sequence[Twin]) -> Sequence[Proposal[ModelPlan]]:
-    """The best boosted model so far, taught otherwise; again for a later best only where it helped the last time.
+    """The best boosted model so far, taught otherwise; again for a later best only where the last kept up with its own.
 
     Even where it errs as much, it errs elsewhere: its mean with a plain one errs less.
     """
-    gains = {one.proposal.plan: gain for gain, one in _full(brief)}
-    known = {one.proposal.plan for one in brief.history}
+    gains = {one.proposal.plan: cast(Comparison, one.verdict).gain for _, one in _full(brief)}
     if len(gains) < LEAST_FITS:
         return ()
+    known = [one.proposal.plan for one in brief.history]
     for kind in kinds:
         tried = [one.proposal.plan for one in brief.history if one.proposal.by == kind.by]
         plan = kind.of(next(iter(gains)))
-        if plan not in known and (not tried or _helped(tried[-1], kind, gains)):
+        if plan not in known and (not tried or _kept_up(tried[-1], known, gains)):
             return [Proposal(plan, kind.by, kind.because)]
     return ()
 
@@ -130,8 +136,12 @@ def symmetric(brief: Brief[Any], plans: Sequence[ModelPlan]) -> Sequence[Proposa
     return [Proposal(plan, SYMMETRIC, because) for plan in left[:1]]
 
 
-def _helped(plan: ModelPlan, kind: Twin, gains: Mapping[ModelPlan, float]) -> bool:
-    return gains.get(plan, -math.inf) > gains.get(kind.plain(plan), math.inf)
+def _kept_up(plan: ModelPlan, known: Sequence[ModelPlan], gains: Mapping[ModelPlan, Interval]) -> bool:
+    """Whether a plan did as well as the best before it, or worse by no more than a standard error."""
+    if plan not in gains:
+        return False
+    gain, before = gains[plan], [gains[one].mid for one in known[: known.index(plan)] if one in gains]
+    return gain.mid + gain.standard_error >= max(before, default=-math.inf)
 
 
 def _within(values: dict[str, Any]) -> dict[str, Any]:
