@@ -41,7 +41,8 @@ UNWATCHED = 8.0  # learning rate × rounds where there are too few rows to watch
 # The same of symmetric trees, and the most where rows are watched: it was 2 to 60 on 25 sets, half of them below 17
 # (`benchmarks/training/members.md`).
 SLOW_UNWATCHED, MOST_STEPS = 20.0, 60.0
-# How far a linear model in a leaf extends a column: beyond the middle 98 % of its values by so many times their range.
+# How far a linear model in a leaf extends a column: beyond the middle 98 % of its values by so many times their range
+# (`benchmarks/training/leaves.md`).
 REACH, MIDDLE, SPACED_ROWS = 3.0, (0.01, 0.99), 20_000
 
 
