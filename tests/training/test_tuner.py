@@ -511,11 +511,11 @@ def rows_of(x: Any, y: Array, task: str) -> Dataset:
 def test_twins_go_on_while_they_help_and_no_further() -> None:
     one, two, three = ModelPlan(), ModelPlan(leaves=63), ModelPlan(leaves=15)
 
-    def brief(*gains: tuple[ModelPlan, float, str]) -> Brief[ModelPlan]:
-        trials = [
-            Trial(Proposal(plan, by), Comparison("better", "", Interval(gain, gain, gain), {}, {}, "run", samples=20))
-            for plan, gain, by in gains
-        ]
+    def brief(*gains: tuple[ModelPlan, float, str], width: float = 0.0) -> Brief[ModelPlan]:
+        trials = []
+        for plan, gain, by in gains:
+            interval = Interval(gain - width / 2, gain, gain + width / 2)
+            trials.append(Trial(Proposal(plan, by), Comparison("better", "", interval, {}, {}, "run", samples=20)))
         return brief_of(*trials)
 
     found = [(one, 1.0, "portfolio"), (two, 2.0, "portfolio")]
@@ -523,8 +523,12 @@ def test_twins_go_on_while_they_help_and_no_further() -> None:
     assert [proposal.plan for proposal in twins(brief(*found), [LOG])] == [twin]
     helped = [*found, (twin, 3.0, LOG.by), (replace(twin, others=(two,)), 4.0, BLENDS), (three, 5.0, "search")]
     assert [proposal.plan for proposal in twins(brief(*helped), [LOG])] == [replace(three, target="log")]
-    failed = brief(*found, (twin, 1.5, LOG.by), (three, 5.0, "search"))
+    worse = [*found, (twin, 1.5, LOG.by), (three, 5.0, "search")]
+    failed = brief(*worse)
     assert twins(failed, [LOG]) == ()
+    # Worse by no more than a standard error is not worse: a quarter of an interval's width.
+    assert twins(brief(*worse, width=1.9), [LOG]) == ()
+    assert [proposal.plan for proposal in twins(brief(*worse, width=2.1), [LOG])] == [replace(three, target="log")]
     assert [proposal.plan for proposal in twins(failed, [LOG, LINEAR_LEAVES])] == [replace(three, leaf="linear")]
     many = brief(*found, (ModelPlan(leaves=170), 3.0, "search"))
     assert [proposal.plan for proposal in twins(many, [LINEAR_LEAVES])] == [ModelPlan(leaves=85, leaf="linear")]
