@@ -312,7 +312,7 @@ def _pooled(searched: Interval, confirmed: Interval) -> float:
     """The gain by all that was measured: each part counts as much as its interval is narrow.
 
     That the best of many looks better than it is, is not taken off: on each of 25 sets what was taken did better than
-    the default on rows that nothing was chosen on (`benchmarks/training/members.md`), one against the holdout's word.
+    the default on rows that nothing was chosen on (`benchmarks/training/members.md`), two against the holdout's word.
     """
     weights = [1 / max(1e-12, one.high - one.low) ** 2 for one in (searched, confirmed)]
     return (weights[0] * searched.mid + weights[1] * confirmed.mid) / sum(weights)
