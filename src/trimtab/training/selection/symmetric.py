@@ -21,7 +21,7 @@ DEPTH = 6
 UNKNOWN = -1  # in place of a category that is missing or was never seen
 USUAL_ROUNDS = 500
 # CPU seconds of a round: for itself, a row, a value of a row, and a place where a column can be split. On 25 sets a
-# round took 0.5 to 1.1 times what these say (`benchmarks/training/members.md`).
+# round took 0.5 to 0.9 times what these say (`benchmarks/training/members.md`).
 ROUND_SECONDS, ROW_SECONDS, VALUE_SECONDS, PLACE_SECONDS = 7e-4, 1e-7, 3e-9, 6.5e-7
 MOST_PLACES, LOOKED_AT = 254, 2000
 WORDS_TIMES = 3.0  # what reading words as such makes of it: 0.9 to 2.9 there
