@@ -33,8 +33,6 @@ class Training:
     seed: int = 0
     threads: int = 1
     most_cpu_seconds: float = math.inf  # after which it ends with the trees that it has
-    # Of what is predicted, where it is kept within them afterwards: early stopping then watches squared errors so kept.
-    bounds: tuple[float, float] | None = None
 
 
 def full_params(training: Training) -> dict[str, Any]:
@@ -91,28 +89,17 @@ def fit_dataset(
 
     `callbacks` are called after each round.
     """
-    called, params = list(callbacks), full_params(training)
-    held_out = watched = None
+    called = list(callbacks)
+    held_out = None
     if valid is not None:
         held_out = [lightgbm.Dataset(*valid, reference=rows) if isinstance(valid, tuple) else valid]
         if training.early_stopping:
             called.append(lightgbm.early_stopping(training.early_stopping, verbose=False))
-            if training.bounds is not None:
-                params["metric"], watched = "none", _kept_within(*training.bounds)
     if math.isfinite(training.most_cpu_seconds):
         called.append(_stop_after(training.most_cpu_seconds))
     return lightgbm.train(
-        params, rows, num_boost_round=training.rounds, valid_sets=held_out, feval=watched, callbacks=called
+        full_params(training), rows, num_boost_round=training.rounds, valid_sets=held_out, callbacks=called
     )
-
-
-def _kept_within(low: float, high: float) -> Callable[[npt.NDArray[np.float64], Any], tuple[str, float, bool]]:
-    """The mean squared error of predictions that are kept between low and high: one row far astray ends no training."""
-
-    def squared(predicted: npt.NDArray[np.float64], rows: Any) -> tuple[str, float, bool]:
-        return "l2 within", float(np.mean((np.clip(predicted, low, high) - rows.get_label()) ** 2)), False
-
-    return squared
 
 
 def _stop_after(cpu_seconds: float) -> Callable[..., None]:

@@ -75,26 +75,23 @@ class Pool:
         return encode(self.dataset, self.encoding)
 
     @functools.cached_property
-    def reach(self) -> Reach | None:
-        """The values beyond which a column is no straight line, for leaves' linear models; None where no row is.
+    def reach(self) -> Reach:
+        """The values beyond which a column is no straight line, for leaves' linear models.
 
         One wind of 1,048 miles an hour among winds below 50 would turn the line of all that share a leaf with it.
         """
-        x = self.x
-        sample = x[_spaced(0, len(x), min(1.0, SPACED_ROWS / len(x)))]
+        sample = self.x[_spaced(0, len(self.x), min(1.0, SPACED_ROWS / len(self.x)))]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # of columns without any value
             low, high = np.nanquantile(sample, MIDDLE, axis=0)
             width = high - low
         is_free = ~(width > 0)
         is_free[list(self.encoding.categorical_features)] = True
-        low = np.where(is_free, -np.inf, low - REACH * width)
-        high = np.where(is_free, np.inf, high + REACH * width)
-        return (low, high) if np.any(x < low) or np.any(x > high) else None
+        return np.where(is_free, -np.inf, low - REACH * width), np.where(is_free, np.inf, high + REACH * width)
 
     def _bin(self, grid: Grid) -> Any:
         words = self.encoding.categorical_features if grid.is_native else ()
-        x = np.clip(self.x, *self.reach) if grid.is_linear and self.reach else self.x
+        x = np.clip(self.x, *self.reach) if grid.is_linear else self.x
         return dataset(x, self.dataset.y, words, grid.params, query_sizes(self.dataset)).construct()
 
 
@@ -120,7 +117,7 @@ class Rows:
         return self._pool.x if self.is_whole else self._pool.x[self._places]
 
     @property
-    def reach(self) -> Reach | None:
+    def reach(self) -> Reach:
         """Of the pool's columns."""
         return self._pool.reach
 
@@ -217,7 +214,6 @@ def _boost(rows: Rows, request: Request, rounds: int) -> tuple[Any, int]:
     grid = Grid(plan.max_bin, plan.categories != "ranks", plan.leaf == "linear")
     tail = 0 if is_default or rounds else rows.tail
     rate = _rate(plan, request)
-    is_log = _is_log(plan, rows)
     training = Training(
         rows.dataset.task,
         max(2, len(rows.dataset.classes)),
@@ -227,9 +223,9 @@ def _boost(rows: Rows, request: Request, rounds: int) -> tuple[Any, int]:
         threads=request.threads,
         seed=request.seed,
         most_cpu_seconds=request.most_cpu_seconds,
-        bounds=_bounds(rows, is_log) if grid.is_linear else None,
     )
     cut = len(rows.dataset) - tail
+    is_log = _is_log(plan, rows)
     binned = rows.binned(grid, 0, cut, is_log)
     valid = rows.binned(grid, cut, len(rows.dataset), is_log) if tail else None
     booster = fit_dataset(binned, training, valid=valid)
@@ -247,14 +243,8 @@ def _is_log(plan: ModelPlan, rows: Rows) -> bool:
 
 def _bounded(model: Predictor, rows: Rows, is_log: bool, reach: Reach | None = None) -> Estimator:
     """A regression that says nothing beyond the targets that it has seen."""
-    low, high = _bounds(rows, is_log=False)
-    return Estimator(Bounded(model, low, high, is_log, reach), rows.dataset.task)
-
-
-def _bounds(rows: Rows, is_log: bool) -> tuple[float, float]:
-    """The lowest and the highest target, or their logarithms."""
     low, high = float(rows.dataset.y.min()), float(rows.dataset.y.max())
-    return (math.log(low), math.log(high)) if is_log else (low, high)
+    return Estimator(Bounded(model, low, high, is_log, reach), rows.dataset.task)
 
 
 def _symmetric(rows: Rows, request: Request, rounds: int) -> tuple[Any, int]:
