@@ -179,6 +179,7 @@ def one(runner: LocalRunner, wanted: Task) -> Result:
 
 
 def test_a_task_returns_its_value_and_what_it_spent(runner: LocalRunner) -> None:
+    one(runner, task("burn", seconds=0.0))  # what a worker's start and imports cost differs from machine to machine
     result = one(runner, task("burn", seconds=0.3))
     assert isinstance(result.outcome, Returned)
     assert 0.25 < result.cost.cpu_seconds < 0.6
