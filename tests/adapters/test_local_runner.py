@@ -180,9 +180,9 @@ def one(runner: LocalRunner, wanted: Task) -> Result:
 
 def test_a_task_returns_its_value_and_what_it_spent(runner: LocalRunner) -> None:
     one(runner, task("burn", seconds=0.0))  # what a worker's start and imports cost differs from machine to machine
-    result = one(runner, task("burn", seconds=0.3))
+    result = one(runner, task("burn", seconds=1.0))
     assert isinstance(result.outcome, Returned)
-    assert 0.25 < result.cost.cpu_seconds < 0.6
+    assert 0.95 < result.cost.cpu_seconds < 1.9  # charged once
     assert result.cost.peak_rss_bytes > 5_000_000
 
 
@@ -241,7 +241,8 @@ def test_limits_are_kept(runner: LocalRunner, name: str, limits: Limits, reason:
 
 
 def test_the_cpu_of_children_is_the_tasks_own(runner: LocalRunner) -> None:
-    assert 0.3 <= one(runner, task("burn_in_child", seconds=0.3)).cost.cpu_seconds < 0.6
+    # Beside what it burns, the child has to start: that costs more on a busy host. Counted twice, it would be 2 s.
+    assert 1.0 <= one(runner, task("burn_in_child", seconds=1.0)).cost.cpu_seconds < 1.9
     assert one(runner, task("add", a=1, b=1)).cost.cpu_seconds < 0.1
 
 
